@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The fetch program: what a probe reads on a hit and whether the hit counts, as a small verified byte code.
+ *
+ * A stack machine over 64-bit values. The tool compiles specs to it (src/spec/compile.c); the runtime runs it
+ * (src/hit/fetch.c) and trusts it only as far as tl_program_verify has checked it: known operations, jumps forward only,
+ * the stack within TL_PROGRAM_STACK, slots within TL_EVENT_ARGS, so that each run ends and touches nothing else.
+ *
+ * Faults. A value read through a pointer that cannot be read is "faulted"; whatever is computed from it is faulted too,
+ * storing it stores the fault, comparing it is false. Division by zero faults its result.
+ */
+#ifndef TRAPLINE_PROGRAM_H
+#define TRAPLINE_PROGRAM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { TL_PROGRAM_STACK = 16, TL_PROGRAM_MAX = 512, TL_EVENT_ARGS = 32, TL_STRING_MAX = 255, TL_EVENT_STRINGS = 1024 };
+
+/* X(NAME): see the table below. */
+#define TL_OPS(X)                                                                                                      \
+    X(END)     /* accept the hit: write the event, or count it */                                                      \
+    X(IMM)     /* push imm */                                                                                          \
+    X(REG)     /* push register a (enum tl_reg) */                                                                     \
+    X(PID)     /* push the process id */                                                                               \
+    X(TID)     /* push the thread id (0 where unknown) */                                                              \
+    X(LOAD)    /* pop address, push a bytes there (1,2,4,8), zero-extended */                                          \
+    X(LOAD_DIRECT) /* the same, 8 bytes, without protection: only for what the instruction itself is about to read */  \
+    X(SIGN)    /* sign-extend the top from a bytes */                                                                  \
+    X(ZERO)    /* zero-extend the top from a bytes */                                                                  \
+    X(BITS)    /* top = (top >> b) & mask of a bits; bit fields */                                                     \
+    X(ADD) X(SUB) X(MUL) X(DIV) X(MOD) X(UDIV) X(UMOD)                                                                 \
+    X(AND) X(OR) X(XOR) X(SHL) X(SHR) X(SAR)                                                                           \
+    X(EQ) X(NE) X(LT) X(LE) X(GT) X(GE) X(ULT) X(ULE) X(UGT) X(UGE) /* pop b, pop a, push a OP b as 0 or 1 */          \
+    X(NOT)     /* ! */                                                                                                 \
+    X(NEG)                                                                                                             \
+    X(COM)     /* ~ */                                                                                                 \
+    X(DUP) X(DROP)                                                                                                     \
+    X(ARG)     /* push the value stored in slot a */                                                                   \
+    X(STORE)   /* pop into slot a */                                                                                   \
+    X(STRING)  /* pop address, read the NUL-terminated string there into slot a, at most imm bytes (<= TL_STRING_MAX) */ \
+    X(STREQ)   /* push 1 if the string in slot a equals the constant at imm (offset in the program's string pool), else 0 */ \
+    X(GLOB)    /* the same, the constant being a glob pattern (* ? [a-z]) */                                           \
+    X(JZ)      /* pop; if zero (or faulted) go forward by imm operations (imm = 1: just the next one is skipped) */    \
+    X(JNZ)     /* pop; if not zero and not faulted, likewise */                                                        \
+    X(JUMP)    /* go forward by imm */                                                                                 \
+    X(REJECT)  /* not a hit: nothing is written or counted */
+
+#define TL_OP_ENUM(name) TL_OP_##name,
+enum tl_op { TL_OPS(TL_OP_ENUM) TL_OP_COUNT };
+#undef TL_OP_ENUM
+
+/* The registers as the program had them at the probed instruction, in this order in struct tl_hit_regs. */
+enum tl_reg {
+    TL_RAX, TL_RCX, TL_RDX, TL_RBX, TL_RSP, TL_RBP, TL_RSI, TL_RDI,
+    TL_R8, TL_R9, TL_R10, TL_R11, TL_R12, TL_R13, TL_R14, TL_R15,
+    TL_RIP, TL_RFLAGS, TL_REG_COUNT
+};
+
+struct tl_operation {
+    uint8_t op;
+    uint8_t a;
+    uint16_t b;
+    uint32_t zero; /* must be 0 */
+    int64_t imm;
+};
+
+struct tl_program {
+    const struct tl_operation *code; /* ends with END or REJECT on every path */
+    size_t length;                   /* operations */
+    const char *strings;             /* constants, each NUL-terminated */
+    size_t strings_size;
+};
+
+/* 0, or -EINVAL. Pure; safe on hostile input. */
+int tl_program_verify(const struct tl_program *program);
+
+#endif

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * One instruction at a time: what it is, and a copy of it that does the same from another address.
+ * Pure: no allocation, no I/O, no state. The decoder underneath is Zydis.
+ */
+#ifndef TRAPLINE_INSN_H
+#define TRAPLINE_INSN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "trapline/error.h"
+
+enum { TL_INSN_MAX = 15, TL_COPY_MAX = 96, TL_COPY_MARKS = 12 };
+
+/* Where control goes after an instruction. */
+enum tl_flow {
+    TL_FLOW_NEXT,          /* the next instruction, always (int 0x80, syscall and rep string instructions included) */
+    TL_FLOW_JUMP,          /* jmp rel: `target` */
+    TL_FLOW_BRANCH,        /* jcc, loop*, jrcxz: `target` or the next */
+    TL_FLOW_CALL,          /* call rel: `target`, comes back */
+    TL_FLOW_RET,           /* ret, ret imm, iret */
+    TL_FLOW_JUMP_INDIRECT, /* jmp reg/mem */
+    TL_FLOW_CALL_INDIRECT, /* call reg/mem, comes back */
+    TL_FLOW_STOP           /* ud2, hlt, int3…: control does not go on in any way the program means */
+};
+
+struct tl_insn {
+    uint64_t addr;
+    uint64_t target;         /* JUMP, BRANCH, CALL: where to */
+    uint64_t memory;         /* rip_relative: the address of the operand */
+    uint8_t bytes[TL_INSN_MAX];
+    uint8_t length;
+    uint8_t flow;            /* enum tl_flow */
+    uint8_t why;             /* enum tl_why: why a copy of it cannot be made wherever the copy goes; TL_WHY_NONE: it can */
+    uint8_t displacement_at; /* rip_relative: index in bytes[] of the 4-byte displacement */
+    bool rip_relative;
+    bool is_syscall;         /* the SYSCALL instruction: rcx is the return address afterwards */
+};
+
+/* Decode the instruction at `addr`, of which `available` bytes are at `text`. 0, or -EILSEQ for bytes that are no
+ * instruction (or do not end within `available`). */
+int tl_insn_decode(const uint8_t *text, size_t available, uint64_t addr, struct tl_insn *insn);
+
+/* What an indirect jump or call goes to, as an expression over registers (numbers as in the encoding: rax 0, rcx 1,
+ * rdx 2, rbx 3, rsp 4, rbp 5, rsi 6, rdi 7, r8…r15; TL_NO_REG). If `memory`, the target is the 8 bytes at
+ * fs/gs-less base + index * scale + displacement; otherwise it is the register `base`. */
+enum { TL_NO_REG = 0xff };
+struct tl_operand {
+    bool memory;
+    uint8_t base, index, scale;
+    int64_t displacement; /* rip-relative: already the absolute address, base TL_NO_REG */
+};
+/* 0, or -ENOTSUP (segment override, not an indirect transfer). */
+int tl_insn_indirect_target(const struct tl_insn *insn, struct tl_operand *operand);
+
+/* A copy of an instruction, with its ways out: when it has run, control is where the original would have gone.
+ * `marks` say, for the first byte of each instruction of the copy, what an interrupted thread found there has done:
+ * BEFORE: nothing yet, it may be moved to insn->addr with its registers as they are. AFTER: all of it, it may be moved to
+ * `addr` of the mark. WITHIN: between the two; let it run on. */
+enum tl_mark_state { TL_MARK_BEFORE, TL_MARK_AFTER, TL_MARK_WITHIN };
+struct tl_mark {
+    uint8_t at;    /* offset in code[] */
+    uint8_t state; /* enum tl_mark_state */
+    uint64_t addr; /* in the original program */
+};
+struct tl_copy {
+    uint8_t code[TL_COPY_MAX];
+    uint8_t length;
+    uint8_t marks_used;
+    struct tl_mark marks[TL_COPY_MARKS];
+    enum tl_why why; /* when tl_insn_relocate fails */
+};
+
+/* Build in *copy what has to stand at `at` so that it does what `insn` does at insn->addr. 0, or the negative errno of
+ * copy->why. A syscall's copy has an AFTER mark behind the syscall instruction (a blocked thread sits there), and sets rcx as the
+ * original would have. */
+int tl_insn_relocate(const struct tl_insn *insn, uint64_t at, struct tl_copy *copy);
+
+/* For an exit by a branch (TL_FLOW_BRANCH): code at `at` that goes to the next original instruction where the branch is
+ * not taken and falls out of its end (copy->length) where it is taken, registers and flags as the original leaves them
+ * (loop has counted). What follows is the caller's (a hook, then a jump to insn->target). */
+int tl_insn_relocate_taken(const struct tl_insn *insn, uint64_t at, struct tl_copy *copy);
+
+/* Emit `jmp rel32` (5 bytes) at `at`; 0, or -ERANGE. */
+int tl_emit_jump(uint8_t out[5], uint64_t at, uint64_t target);
+
+#endif
