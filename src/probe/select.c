@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Which functions a spec means. A name may stand for several functions (local copies, several modules), several names
+ * for one (aliases), and for an ifunc the symbol is only the resolver: each of these is followed to what really runs,
+ * and said.
+ */
+#include "probe/selecting.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void notice(const struct tl_selecting *selecting, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static void notice(const struct tl_selecting *selecting, const char *format, ...)
+{
+    if (!selecting->options->notice)
+        return;
+    char text[400];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    selecting->options->notice(selecting->options->notice_context, text);
+}
+
+static const char *base_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+struct tl_probe *tl_selecting_probe(struct tl_selecting *selecting)
+{
+    struct tl_selection *selection = selecting->selection;
+    if (selection->probe_count == selecting->probe_room) {
+        size_t room = selecting->probe_room ? selecting->probe_room * 2 : 64;
+        struct tl_probe *grown = realloc(selection->probes, room * sizeof *grown);
+        if (!grown)
+            return NULL;
+        selection->probes = grown;
+        selecting->probe_room = room;
+    }
+    struct tl_probe *probe = &selection->probes[selection->probe_count++];
+    memset(probe, 0, sizeof *probe);
+    return probe;
+}
+
+/* The functions that one spec matched in one module. */
+struct matches {
+    const struct tl_function **functions;
+    size_t count, room;
+};
+
+static int collect(void *context, const struct tl_function *function)
+{
+    struct matches *matches = context;
+    if (!function->name)
+        return 0;
+    if (matches->count == matches->room) {
+        size_t room = matches->room ? matches->room * 2 : 64;
+        const struct tl_function **grown = realloc(matches->functions, room * sizeof(const struct tl_function *));
+        if (!grown)
+            return -ENOMEM;
+        matches->functions = grown;
+        matches->room = room;
+    }
+    matches->functions[matches->count++] = function;
+    return 0;
+}
+
+static size_t underscores(const char *name)
+{
+    return strspn(name, "_");
+}
+
+/* By address; of several names for one address the one that a person would use first: global, fewer leading
+ * underscores, shorter. */
+static int by_address_then_name(const void *left, const void *right)
+{
+    const struct tl_function *a = *(const struct tl_function *const *)left, *b = *(const struct tl_function *const *)right;
+    if (a->addr != b->addr)
+        return a->addr < b->addr ? -1 : 1;
+    if (a->global != b->global)
+        return a->global ? -1 : 1;
+    size_t ua = underscores(a->name), ub = underscores(b->name);
+    if (ua != ub)
+        return ua < ub ? -1 : 1;
+    size_t la = strlen(a->name), lb = strlen(b->name);
+    if (la != lb)
+        return la < lb ? -1 : 1;
+    return strcmp(a->name, b->name);
+}
+
+static char *event_name(const struct tl_spec *spec, const struct tl_module *module, const char *function, uint64_t offset)
+{
+    char name[512];
+    const char *suffix = spec->is_return ? "%return" : "";
+    if (spec->event && !spec->is_glob)
+        snprintf(name, sizeof name, "%s", spec->event);
+    else if (!function)
+        snprintf(name, sizeof name, "%s+0x%llx%s", base_name(module->path), (unsigned long long)offset, suffix);
+    else if (offset)
+        snprintf(name, sizeof name, "%s+0x%llx%s", function, (unsigned long long)offset, suffix);
+    else
+        snprintf(name, sizeof name, "%s%s", function, suffix);
+    return strdup(name);
+}
+
+static int add(struct tl_selecting *selecting, const struct tl_spec *spec, const struct tl_module *module,
+               const struct tl_function *function, const char *name, uint64_t file_addr, uint8_t why)
+{
+    if (selecting->options->every_instruction && function && why == TL_WHY_NONE && !spec->is_return)
+        return tl_places_every_instruction(selecting, spec, module, function);
+    struct tl_probe *probe = tl_selecting_probe(selecting);
+    if (!probe)
+        return -ENOMEM;
+    probe->spec = spec;
+    probe->module = module;
+    probe->function = function;
+    probe->addr = file_addr + module->bias;
+    probe->is_return = spec->is_return;
+    probe->at_entry = function && file_addr == function->addr && !spec->is_return;
+    probe->why = why;
+    probe->name = event_name(spec, module, name, function ? file_addr - function->addr : file_addr);
+    if (!probe->name)
+        return -ENOMEM;
+    if (why != TL_WHY_NONE)
+        return 0;
+    uint32_t index = (uint32_t)(selecting->selection->probe_count - 1);
+    return spec->is_return ? tl_places_of_exits(selecting, index) : tl_places_at(selecting, index);
+}
+
+/* An ifunc's symbol is its resolver; probe what the resolver chose, wherever that lies. */
+static int add_ifunc(struct tl_selecting *selecting, const struct tl_spec *spec, const struct tl_module *module,
+                     const struct tl_function *function)
+{
+    uint64_t live;
+    int error = tl_modules_resolve_ifunc(selecting->modules, module, function, selecting->options->read,
+                                         selecting->options->host, &live);
+    const struct tl_module *target = error ? NULL : tl_modules_at(selecting->modules, live);
+    if (!target || !target->object)
+        return add(selecting, spec, module, function, function->name, function->addr, TL_WHY_IFUNC);
+    uint64_t file_addr = live - target->bias;
+    const struct tl_function *chosen = tl_object_function_at(target->object, file_addr);
+    char where[256];
+    tl_modules_describe(selecting->modules, live, where, sizeof where);
+    notice(selecting, "%s is an indirect function of %s; here it runs %s", function->name, base_name(module->path), where);
+    if (!chosen || chosen->addr != file_addr)
+        return add(selecting, spec, target, NULL, function->name, file_addr, TL_WHY_NOT_CODE);
+    return add(selecting, spec, target, chosen, function->name, file_addr + spec->offset, TL_WHY_NONE);
+}
+
+static int add_matches(struct tl_selecting *selecting, const struct tl_spec *spec, const struct tl_module *module,
+                       struct matches *matches)
+{
+    qsort(matches->functions, matches->count, sizeof(const struct tl_function *), by_address_then_name);
+    size_t distinct = 0;
+    for (size_t i = 0; i < matches->count; i++) {
+        const struct tl_function *function = matches->functions[i];
+        if (i && function->addr == matches->functions[i - 1]->addr) {
+            /* An alias: one probe serves both names. */
+            if (!spec->is_glob && strcmp(function->name, matches->functions[i - 1]->name))
+                notice(selecting, "%s and %s are one function", matches->functions[i - 1]->name, function->name);
+            continue;
+        }
+        distinct++;
+        int error = function->kind == TL_FUNCTION_IFUNC
+                        ? add_ifunc(selecting, spec, module, function)
+                        : add(selecting, spec, module, function, function->name, function->addr + spec->offset, TL_WHY_NONE);
+        if (error)
+            return error;
+    }
+    if (distinct > 1 && !spec->is_glob)
+        notice(selecting, "%s has %zu functions named %s: all are probed", base_name(module->path), distinct, spec->symbol);
+    return 0;
+}
+
+static int select_symbol(struct tl_selecting *selecting, const struct tl_spec *spec, const struct tl_module *module,
+                         size_t *found)
+{
+    struct matches matches = {0};
+    int error = tl_object_match(module->object, spec->symbol, collect, &matches);
+    if (!error && matches.count) {
+        *found += matches.count;
+        error = add_matches(selecting, spec, module, &matches);
+    }
+    free(matches.functions);
+    return error;
+}
+
+static int select_offset(struct tl_selecting *selecting, const struct tl_spec *spec, const struct tl_module *module,
+                         size_t *found)
+{
+    uint64_t file_addr = spec->offset;
+    if (spec->where == TL_WHERE_FILE_OFFSET && tl_object_offset_to_addr(module->object, spec->offset, &file_addr))
+        return 0;
+    ++*found;
+    const struct tl_function *function = tl_object_function_at(module->object, file_addr);
+    return add(selecting, spec, module, function, function ? function->name : NULL, file_addr,
+               function ? TL_WHY_NONE : TL_WHY_NOT_CODE);
+}
+
+static int nothing_found(const struct tl_spec *spec, const struct tl_modules *modules, size_t matched, struct tl_error *error)
+{
+    if (!matched)
+        return tl_fail(error, -ENOENT, "no file like \"%s\" is mapped in process %d", spec->module ? spec->module : "*",
+                       (int)modules->pid);
+    if (spec->where != TL_WHERE_SYMBOL)
+        return tl_fail(error, -ENOENT, "offset 0x%llx is not in the code of \"%s\"", (unsigned long long)spec->offset,
+                       spec->module ? spec->module : "*");
+    return tl_fail(error, -ENOENT, "no function %s \"%s\" in %s", spec->is_glob ? "like" : "named", spec->symbol,
+                   spec->module ? spec->module : "the program or its libraries");
+}
+
+static int select_spec(struct tl_selecting *selecting, const struct tl_spec *spec, struct tl_error *error)
+{
+    size_t found = 0, matched = 0;
+    for (int i = tl_modules_find(selecting->modules, spec->module, 0); i >= 0;
+         i = tl_modules_find(selecting->modules, spec->module, (size_t)i + 1)) {
+        const struct tl_module *module = &selecting->modules->modules[i];
+        if (!module->object) {
+            if (spec->module && !module->is_vdso)
+                return tl_fail(error, module->refused.code ? module->refused.code : -ENOEXEC, "%s", module->refused.text);
+            continue;
+        }
+        matched++;
+        int result = spec->where == TL_WHERE_SYMBOL ? select_symbol(selecting, spec, module, &found)
+                                                    : select_offset(selecting, spec, module, &found);
+        if (result)
+            return tl_fail(error, result, "out of memory");
+    }
+    return found ? 0 : nothing_found(spec, selecting->modules, matched, error);
+}
+
+int tl_select(const struct tl_spec *const *specs, size_t count, const struct tl_modules *modules,
+              const struct tl_select_options *options, struct tl_selection *selection, size_t *failed, struct tl_error *error)
+{
+    memset(selection, 0, sizeof *selection);
+    struct tl_selecting *selecting = calloc(1, sizeof *selecting);
+    if (!selecting)
+        return tl_fail(error, -ENOMEM, "out of memory");
+    selecting->options = options;
+    selecting->modules = modules;
+    selecting->selection = selection;
+    int result = 0;
+    for (size_t i = 0; i < count && !result; i++) {
+        *failed = i;
+        result = select_spec(selecting, specs[i], error);
+    }
+    if (!result) {
+        result = tl_places_to_sites(selecting);
+        if (result)
+            tl_fail(error, result, "out of memory");
+    }
+    free(selecting);
+    if (result)
+        tl_selection_free(selection);
+    return result;
+}
+
+void tl_selection_free(struct tl_selection *selection)
+{
+    for (size_t i = 0; i < selection->probe_count; i++)
+        free(selection->probes[i].name);
+    free(selection->probes);
+    free(selection->places);
+    free(selection->sites);
+    memset(selection, 0, sizeof *selection);
+}
