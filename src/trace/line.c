@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: MIT */
+#include "trace/line.h"
+
+#include <stdbool.h>
+#include <string.h>
+
+void tl_line_begin(struct tl_line *line, FILE *out)
+{
+    line->out = out;
+    line->used = 0;
+}
+
+static void flush(struct tl_line *line)
+{
+    fwrite(line->bytes, 1, line->used, line->out);
+    line->used = 0;
+}
+
+void tl_line_end(struct tl_line *line)
+{
+    tl_line_char(line, '\n');
+    flush(line);
+}
+
+void tl_line_char(struct tl_line *line, char c)
+{
+    if (line->used == sizeof(line->bytes))
+        flush(line);
+    line->bytes[line->used++] = c;
+}
+
+static void append(struct tl_line *line, const char *bytes, size_t size)
+{
+    if (size > sizeof(line->bytes) - line->used)
+        flush(line);
+    if (size > sizeof(line->bytes)) {
+        fwrite(bytes, 1, size, line->out);
+        return;
+    }
+    memcpy(line->bytes + line->used, bytes, size);
+    line->used += size;
+}
+
+void tl_line_text(struct tl_line *line, const char *text)
+{
+    append(line, text, strlen(text));
+}
+
+void tl_line_digits(struct tl_line *line, uint64_t value, unsigned width)
+{
+    char digits[20];
+    unsigned at = sizeof(digits);
+    do {
+        digits[--at] = (char)('0' + value % 10);
+        value /= 10;
+    } while (at && (value || sizeof(digits) - at < width));
+    append(line, digits + at, sizeof(digits) - at);
+}
+
+void tl_line_unsigned(struct tl_line *line, uint64_t value)
+{
+    tl_line_digits(line, value, 1);
+}
+
+void tl_line_signed(struct tl_line *line, int64_t value)
+{
+    if (value < 0)
+        tl_line_char(line, '-');
+    tl_line_digits(line, value < 0 ? -(uint64_t)value : (uint64_t)value, 1);
+}
+
+void tl_line_hex(struct tl_line *line, uint64_t value)
+{
+    char digits[18];
+    unsigned at = sizeof(digits);
+    do {
+        digits[--at] = "0123456789abcdef"[value & 15];
+        value >>= 4;
+    } while (value);
+    digits[--at] = 'x';
+    digits[--at] = '0';
+    append(line, digits + at, sizeof(digits) - at);
+}
+
+/* The letter of a short escape that C and JSON share, or 0. */
+static char short_escape(unsigned char c)
+{
+    switch (c) {
+    case '"':
+    case '\\':
+        return (char)c;
+    case '\n':
+        return 'n';
+    case '\t':
+        return 't';
+    case '\r':
+        return 'r';
+    case '\b':
+        return 'b';
+    case '\f':
+        return 'f';
+    default:
+        return 0;
+    }
+}
+
+static void escape_short(struct tl_line *line, char letter)
+{
+    tl_line_char(line, '\\');
+    tl_line_char(line, letter);
+}
+
+void tl_line_c_string(struct tl_line *line, const char *text, size_t length)
+{
+    tl_line_char(line, '"');
+    for (size_t i = 0; i < length; i++) {
+        unsigned char c = (unsigned char)text[i];
+        char letter = short_escape(c);
+        if (letter) {
+            escape_short(line, letter);
+        } else if (c >= ' ' && c < 0x7f) {
+            tl_line_char(line, (char)c);
+        } else {
+            tl_line_char(line, '\\');
+            for (int shift = 6; shift >= 0; shift -= 3)
+                tl_line_char(line, (char)('0' + (c >> shift & 7)));
+        }
+    }
+    tl_line_char(line, '"');
+}
+
+/* The length of the well-formed UTF-8 sequence at `s`, or 0: overlong forms, surrogates and what lies beyond U+10FFFF
+ * are not well-formed. */
+static size_t utf8_length(const unsigned char *s, size_t available)
+{
+    static const struct {
+        unsigned char first, last, low, high, length; /* of the first byte; of the second byte */
+    } forms[] = {
+        {0x00, 0x7f, 0x00, 0x00, 1}, {0xc2, 0xdf, 0x80, 0xbf, 2}, {0xe0, 0xe0, 0xa0, 0xbf, 3},
+        {0xe1, 0xec, 0x80, 0xbf, 3}, {0xed, 0xed, 0x80, 0x9f, 3}, {0xee, 0xef, 0x80, 0xbf, 3},
+        {0xf0, 0xf0, 0x90, 0xbf, 4}, {0xf1, 0xf3, 0x80, 0xbf, 4}, {0xf4, 0xf4, 0x80, 0x8f, 4},
+    };
+    for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
+        size_t length = forms[i].length;
+        if (s[0] < forms[i].first || s[0] > forms[i].last)
+            continue;
+        if (length > available || (length > 1 && (s[1] < forms[i].low || s[1] > forms[i].high)))
+            return 0;
+        for (size_t j = 2; j < length; j++)
+            if (s[j] < 0x80 || s[j] > 0xbf)
+                return 0;
+        return length;
+    }
+    return 0;
+}
+
+void tl_line_json_string(struct tl_line *line, const char *text, size_t length)
+{
+    tl_line_char(line, '"');
+    for (size_t i = 0; i < length;) {
+        unsigned char c = (unsigned char)text[i];
+        char letter = short_escape(c);
+        size_t bytes = utf8_length((const unsigned char *)text + i, length - i);
+        if (letter) {
+            escape_short(line, letter);
+        } else if (c < ' ' || c == 0x7f) {
+            tl_line_text(line, "\\u00");
+            tl_line_char(line, (char)('0' + (c >> 4)));
+            tl_line_char(line, "0123456789abcdef"[c & 15]);
+        } else if (bytes == 0) {
+            tl_line_text(line, "\\ufffd");
+        } else {
+            append(line, text + i, bytes);
+        }
+        i += bytes ? bytes : 1;
+    }
+    tl_line_char(line, '"');
+}
+
+void tl_line_plain(struct tl_line *line, const char *text)
+{
+    for (; *text; text++) {
+        unsigned char c = (unsigned char)*text;
+        bool harmless = c >= ' ' && c != 0x7f;
+        tl_line_char(line, harmless ? (char)c : '?');
+    }
+}
