@@ -2,10 +2,10 @@
  *
  * Which instructions a probe acts at, and what stands there now.
  *
- * An address is believed only when the function that holds it, read from its beginning, has an instruction starting there. The
- * live text is compared with the file: where they differ somebody else has patched the place (a debugger's
- * breakpoint, another tracer's jump) and we keep out. For an instruction shorter than a jump that includes the bytes behind it, which
- * a punned jump would take as part of its operand.
+ * An address is believed only when the function that holds it, read from its beginning, has an instruction starting
+ * there. The live text is compared with the file: where they differ somebody else has patched the place (a debugger's
+ * breakpoint, another tracer's jump) and we keep out. For an instruction shorter than a jump that includes the bytes
+ * behind it, which a punned jump would take as part of its operand.
  */
 #include "probe/selecting.h"
 
@@ -112,8 +112,8 @@ int tl_places_of_exits(struct tl_selecting *selecting, uint32_t index)
     return error;
 }
 
-int tl_places_every_instruction(struct tl_selecting *selecting, const struct tl_spec *spec, const struct tl_module *module,
-                                const struct tl_function *function)
+int tl_places_every_instruction(struct tl_selecting *selecting, const struct tl_spec *spec,
+                                const struct tl_module *module, const struct tl_function *function)
 {
     struct swept swept;
     if (sweep_function(module->object, function, &swept))
@@ -139,8 +139,8 @@ int tl_places_every_instruction(struct tl_selecting *selecting, const struct tl_
                 snprintf(name, sizeof name, "%s%c0x%llx", function->name, at < function->addr ? '-' : '+',
                          (unsigned long long)(at < function->addr ? function->addr - at : at - function->addr));
             probe->name = strdup(name);
-            error = probe->name ? add_place(selecting, (uint32_t)(selecting->selection->probe_count - 1), probe->addr, 0,
-                                            TL_WHY_NONE)
+            error = probe->name ? add_place(selecting, (uint32_t)(selecting->selection->probe_count - 1), probe->addr,
+                                            0, TL_WHY_NONE)
                                 : -ENOMEM;
         }
     }
@@ -234,8 +234,11 @@ int tl_places_to_sites(struct tl_selecting *selecting)
         site->mode = before ? TL_SITE_BEFORE : TL_SITE_TAKEN;
         enum tl_why why = inspect(selecting, &selection->probes[places[i].probe], site);
         for (size_t k = i; k < next; k++) {
-            /* A conditional exit needs its hook on the taken edge; it cannot share the site with one that needs it before. */
-            places[k].why = (uint8_t)(why ? why : before && places[k].exit == TL_EXIT_BRANCH + 1 ? TL_WHY_CONFLICT : TL_WHY_NONE);
+            /* A conditional exit needs its hook on the taken edge; it cannot share the site with one that needs it
+             * before. */
+            places[k].why = (uint8_t)(why                                              ? why
+                                      : before && places[k].exit == TL_EXIT_BRANCH + 1 ? TL_WHY_CONFLICT
+                                                                                       : TL_WHY_NONE);
             places[k].site = places[k].why ? UINT32_MAX : (uint32_t)selection->site_count;
         }
         if (why == TL_WHY_NONE)

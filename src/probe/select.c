@@ -79,7 +79,8 @@ static size_t underscores(const char *name)
  * underscores, shorter. */
 static int by_address_then_name(const void *left, const void *right)
 {
-    const struct tl_function *a = *(const struct tl_function *const *)left, *b = *(const struct tl_function *const *)right;
+    const struct tl_function *a = *(const struct tl_function *const *)left,
+                             *b = *(const struct tl_function *const *)right;
     if (a->addr != b->addr)
         return a->addr < b->addr ? -1 : 1;
     if (a->global != b->global)
@@ -93,7 +94,8 @@ static int by_address_then_name(const void *left, const void *right)
     return strcmp(a->name, b->name);
 }
 
-static char *event_name(const struct tl_spec *spec, const struct tl_module *module, const char *function, uint64_t offset)
+static char *event_name(const struct tl_spec *spec, const struct tl_module *module, const char *function,
+                        uint64_t offset)
 {
     char name[512];
     const char *suffix = spec->is_return ? "%return" : "";
@@ -146,7 +148,8 @@ static int add_ifunc(struct tl_selecting *selecting, const struct tl_spec *spec,
     const struct tl_function *chosen = tl_object_function_at(target->object, file_addr);
     char where[256];
     tl_modules_describe(selecting->modules, live, where, sizeof where);
-    notice(selecting, "%s is an indirect function of %s; here it runs %s", function->name, base_name(module->path), where);
+    notice(selecting, "%s is an indirect function of %s; here it runs %s", function->name, base_name(module->path),
+           where);
     if (!chosen || chosen->addr != file_addr)
         return add(selecting, spec, target, NULL, function->name, file_addr, TL_WHY_NOT_CODE);
     return add(selecting, spec, target, chosen, function->name, file_addr + spec->offset, TL_WHY_NONE);
@@ -166,14 +169,15 @@ static int add_matches(struct tl_selecting *selecting, const struct tl_spec *spe
             continue;
         }
         distinct++;
-        int error = function->kind == TL_FUNCTION_IFUNC
-                        ? add_ifunc(selecting, spec, module, function)
-                        : add(selecting, spec, module, function, function->name, function->addr + spec->offset, TL_WHY_NONE);
+        int error = function->kind == TL_FUNCTION_IFUNC ? add_ifunc(selecting, spec, module, function)
+                                                        : add(selecting, spec, module, function, function->name,
+                                                              function->addr + spec->offset, TL_WHY_NONE);
         if (error)
             return error;
     }
     if (distinct > 1 && !spec->is_glob)
-        notice(selecting, "%s has %zu functions named %s: all are probed", base_name(module->path), distinct, spec->symbol);
+        notice(selecting, "%s has %zu functions named %s: all are probed", base_name(module->path), distinct,
+               spec->symbol);
     return 0;
 }
 
@@ -202,7 +206,8 @@ static int select_offset(struct tl_selecting *selecting, const struct tl_spec *s
                function ? TL_WHY_NONE : TL_WHY_NOT_CODE);
 }
 
-static int nothing_found(const struct tl_spec *spec, const struct tl_modules *modules, size_t matched, struct tl_error *error)
+static int nothing_found(const struct tl_spec *spec, const struct tl_modules *modules, size_t matched,
+                         struct tl_error *error)
 {
     if (!matched)
         return tl_fail(error, -ENOENT, "no file like \"%s\" is mapped in process %d", spec->module ? spec->module : "*",
@@ -222,7 +227,8 @@ static int select_spec(struct tl_selecting *selecting, const struct tl_spec *spe
         const struct tl_module *module = &selecting->modules->modules[i];
         if (!module->object) {
             if (spec->module && !module->is_vdso)
-                return tl_fail(error, module->refused.code ? module->refused.code : -ENOEXEC, "%s", module->refused.text);
+                return tl_fail(error, module->refused.code ? module->refused.code : -ENOEXEC, "%s",
+                               module->refused.text);
             continue;
         }
         matched++;
@@ -235,7 +241,8 @@ static int select_spec(struct tl_selecting *selecting, const struct tl_spec *spe
 }
 
 int tl_select(const struct tl_spec *const *specs, size_t count, const struct tl_modules *modules,
-              const struct tl_select_options *options, struct tl_selection *selection, size_t *failed, struct tl_error *error)
+              const struct tl_select_options *options, struct tl_selection *selection, size_t *failed,
+              struct tl_error *error)
 {
     memset(selection, 0, sizeof *selection);
     struct tl_selecting *selecting = calloc(1, sizeof *selecting);

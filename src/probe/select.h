@@ -57,8 +57,8 @@ struct tl_select_options {
     void *notice_context;
 };
 
-/* Select for `count` specs. A spec that names nothing fails the whole call: -ENOENT with a text, *failed the spec's index.
- * A function or place that cannot be probed is kept, with its reason in `why`. -ENOMEM. */
+/* Select for `count` specs. A spec that names nothing fails the whole call: -ENOENT with a text, *failed the spec's
+ * index. A function or place that cannot be probed is kept, with its reason in `why`. -ENOMEM. */
 int tl_select(const struct tl_spec *const *specs, size_t count, const struct tl_modules *modules,
               const struct tl_select_options *options, struct tl_selection *selection, size_t *failed,
               struct tl_error *error);

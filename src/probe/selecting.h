@@ -27,8 +27,8 @@ int tl_places_at(struct tl_selecting *selecting, uint32_t probe);
 int tl_places_of_exits(struct tl_selecting *selecting, uint32_t probe);
 
 /* One probe for each instruction of `function` of the spec's module. 0 or -ENOMEM. */
-int tl_places_every_instruction(struct tl_selecting *selecting, const struct tl_spec *spec, const struct tl_module *module,
-                                const struct tl_function *function);
+int tl_places_every_instruction(struct tl_selecting *selecting, const struct tl_spec *spec,
+                                const struct tl_module *module, const struct tl_function *function);
 
 /* Places to sites: sort, merge, read the live text. 0 or -ENOMEM. */
 int tl_places_to_sites(struct tl_selecting *selecting);

@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The order is what keeps the target able to run on at every instant: what a jump leads to is there before the jump,
+ * and stays until no thread can come from it any more.
+ *
+ *   apply:  fill the pool, stop, map code and gates, set the gates, patch the text, resume
+ *   remove: stop, un-patch in reverse, move threads out of copies, and, once none is left inside, unmap, resume
+ *
+ * On removal the gates are closed with the text, so that threads that are still in a hook leave it without entering the
+ * runtime.
+ */
+#include "probe/apply.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { PAGE = 4096 };
+
+static size_t round_up(size_t value)
+{
+    return (value + PAGE - 1) & ~(size_t)(PAGE - 1);
+}
+
+size_t tl_apply_pool_size(const struct tl_plan *plan, const struct tl_runtime *runtime)
+{
+    return round_up(plan->pool_size) + round_up(runtime->size);
+}
+
+static int prepare(struct tl_applied *applied, const struct tl_runtime *runtime)
+{
+    const struct tl_plan *plan = applied->plan;
+    applied->mappings = calloc(plan->map_count + plan->gate_count + 1, sizeof *applied->mappings);
+    applied->patches = calloc(plan->write_count ? plan->write_count : 1, sizeof *applied->patches);
+    if (!applied->mappings || !applied->patches)
+        return -ENOMEM;
+    struct tl_mapping *mapping = applied->mappings;
+    *mapping++ =
+        (struct tl_mapping){runtime->addr, round_up(runtime->size), round_up(plan->pool_size), TL_MAPPING_CODE};
+    for (size_t i = 0; i < plan->gate_count; i++)
+        *mapping++ = (struct tl_mapping){plan->gates[i].addr, PAGE, 0, TL_MAPPING_GATE};
+    for (size_t i = 0; i < plan->map_count; i++)
+        *mapping++ = (struct tl_mapping){plan->maps[i].addr, plan->maps[i].size, plan->maps[i].pool, TL_MAPPING_CODE};
+    applied->mapping_count = (size_t)(mapping - applied->mappings);
+    applied->runtime_addr = runtime->addr;
+    applied->runtime_size = round_up(runtime->size);
+    for (size_t i = 0; i < plan->write_count; i++) {
+        const struct tl_plan_write *write = &plan->writes[i];
+        struct tl_patch *patch = &applied->patches[i];
+        patch->addr = write->addr;
+        patch->length = write->length;
+        memcpy(patch->expect, write->old_bytes, write->length);
+        memcpy(patch->bytes, write->new_bytes, write->length);
+    }
+    applied->patch_count = plan->write_count;
+    return 0;
+}
+
+/* Store the gate's words, or zeros, into every gate page. */
+static int set_gates(const struct tl_applied *applied, const struct tl_gate *gate)
+{
+    for (size_t i = 0; i < applied->plan->gate_count; i++) {
+        uint64_t words[sizeof *gate / sizeof(uint64_t)];
+        memcpy(words, gate, sizeof words);
+        for (size_t k = 0; k < sizeof words / sizeof *words; k++) {
+            int error =
+                applied->port->set(applied->port->host, applied->plan->gates[i].addr + k * sizeof *words, words[k]);
+            if (error)
+                return error;
+        }
+    }
+    return 0;
+}
+
+static int place(struct tl_applied *applied, const struct tl_runtime *runtime)
+{
+    const struct tl_port *port = applied->port;
+    int error = port->map(port->host, applied->mappings, applied->mapping_count);
+    if (error)
+        return error;
+    error = set_gates(applied, &runtime->gate);
+    if (!error)
+        error = port->patch(port->host, applied->patches, applied->patch_count);
+    if (error)
+        port->unmap(port->host, applied->mappings, applied->mapping_count);
+    return error;
+}
+
+int tl_apply(const struct tl_port *port, const struct tl_site *sites, size_t site_count, const struct tl_plan *plan,
+             const struct tl_runtime *runtime, struct tl_applied *applied)
+{
+    memset(applied, 0, sizeof *applied);
+    applied->port = port;
+    applied->sites = sites;
+    applied->site_count = site_count;
+    applied->plan = plan;
+    int error = prepare(applied, runtime);
+    if (!error && plan->pool_size)
+        error = port->fill(port->host, 0, plan->pool, plan->pool_size);
+    if (!error)
+        error = port->fill(port->host, round_up(plan->pool_size), runtime->code, runtime->size);
+    if (!error)
+        error = port->stop(port->host);
+    if (!error) {
+        error = place(applied, runtime);
+        port->resume(port->host);
+    }
+    if (error)
+        tl_applied_free(applied);
+    return error;
+}
+
+/* For port->evacuate: where does a program counter in our memory belong? */
+static int locate(void *context, uint64_t pc, uint64_t *original, int *fix_rcx)
+{
+    const struct tl_applied *applied = context;
+    if (pc - applied->runtime_addr < applied->runtime_size)
+        return -EAGAIN;
+    return tl_plan_locate(applied->sites, applied->site_count, applied->plan, pc, original, fix_rcx);
+}
+
+static int restore_text(struct tl_applied *applied)
+{
+    if (!applied->patch_count)
+        return 0;
+    struct tl_patch *undo = calloc(applied->patch_count, sizeof *undo);
+    if (!undo)
+        return -ENOMEM;
+    for (size_t i = 0; i < applied->patch_count; i++) {
+        const struct tl_patch *patch = &applied->patches[applied->patch_count - 1 - i];
+        undo[i].addr = patch->addr;
+        undo[i].length = patch->length;
+        memcpy(undo[i].expect, patch->bytes, patch->length);
+        memcpy(undo[i].bytes, patch->expect, patch->length);
+    }
+    int error = applied->port->patch(applied->port->host, undo, applied->patch_count);
+    if (!error)
+        applied->patch_count = 0;
+    free(undo);
+    return error;
+}
+
+static void pause_ms(unsigned ms)
+{
+    struct timespec time = {ms / 1000, (long)(ms % 1000) * 1000000};
+    nanosleep(&time, NULL);
+}
+
+int tl_apply_remove(struct tl_applied *applied, unsigned patience_ms)
+{
+    const struct tl_port *port = applied->port;
+    static const struct tl_gate closed;
+    for (unsigned waited = 0, wait = 1;; waited += wait, wait = wait < 50 ? wait * 2 : wait) {
+        int error = port->stop(port->host);
+        if (error)
+            return error;
+        error = restore_text(applied);
+        if (!error)
+            error = set_gates(applied, &closed);
+        if (!error)
+            error = port->evacuate(port->host, locate, applied);
+        if (!error)
+            error = port->unmap(port->host, applied->mappings, applied->mapping_count);
+        port->resume(port->host);
+        if (error != -EAGAIN || waited >= patience_ms)
+            return error;
+        pause_ms(wait);
+    }
+}
+
+void tl_applied_free(struct tl_applied *applied)
+{
+    free(applied->mappings);
+    free(applied->patches);
+    memset(applied, 0, sizeof *applied);
+}
