@@ -2,20 +2,39 @@
  *
  * What the runtime on a hit and the reader outside share: one area of memory, mapped by both.
  *
- * All of it lies at fixed offsets from the start of the area, so that either side may map it anywhere. The probed program
- * can write to it: the reader believes nothing that it reads here (every offset and length is checked against its own
- * copy of the layout).
+ * All of it lies at fixed offsets from the start of the area, so that either side may map it anywhere. The probed
+ * program can write to it: the reader believes nothing that it reads here (every offset and length is checked against
+ * its own copy of the layout).
  *
  *   tl_hit_control | sites | actions | operations | strings | count blocks | lanes
  *
- * Counting in line (hook kind COUNT) uses one *count block* a thread, found by the thread's fs base, so that no lock prefix
- * is needed: on current Intel a locked increment alone costs more than a whole count should. A thread that
- * cannot get a block of its own (fs base 0, table full) uses the overflow block with locked increments: exact as well.
+ * Everything behind the strings is zero at first.
  *
- * Events use *lanes*: a lane is claimed with one atomic exchange for the time of a hit, by preference the one
- * of the processor that the thread runs on. So there is no state per thread to set up or to leak, a signal handler
- * that interrupts a hit simply gets another lane, and a lane has one writer at a time. An event becomes
- * visible by one store to `head`.
+ * Counting in line (hook kind COUNT) uses one *count block* a thread, found by a hash of the thread's fs base, so that
+ * no lock prefix is needed: on current Intel a locked increment alone costs more than a whole count should. There are
+ * (1 << table_shift) blocks and behind them the overflow block. A thread that cannot get a block of its own (fs base 0,
+ * table full) counts in the overflow block with locked increments: exact as well.
+ *
+ * Events use *lanes*: a ring, and what a hit needs while it runs. The first (1 << lane_shift) lanes belong to threads,
+ * found like count blocks and owned from a thread's first hit on; using one takes no atomic operation, only the flag
+ * `busy` against a signal handler that interrupts a hit and hits again. The other lanes are anybody's: claimed by an
+ * atomic exchange of `busy` for the time of one hit, by preference the one of the processor that the thread runs on.
+ * They serve the handler that found its thread's lane busy, threads whose fs base is 0, and threads for which no lane
+ * was left. When all of them are busy as well, the hit's actions are added to `missed`. A lane has one writer at a
+ * time, and an event becomes visible by one store to `head`.
+ *
+ * Limits. Two threads that run at the same time with the same fs base other than 0 (clone with CLONE_VM, but without
+ * CLONE_SETTLS or CLONE_VFORK; no thread library does that) are one thread to this scheme: their counts are inexact and
+ * their events may be garbled, their registers and memory stay as they were. A tool that sees tasks share an fs base
+ * can forbid its use: hooks with neither fs_self nor has_fsgsbase, and control flags with neither TL_HIT_FS_SELF nor
+ * TL_HIT_FSGSBASE. A signal handler that interrupts a hit and leaves by longjmp leaves a lane busy for good: a thread's
+ * own lane (from then on it uses shared ones), or a shared one. It loses that one event, uncounted; with every shared
+ * lane lost that way, hits are `missed`.
+ *
+ * Order. A hit sets `busy`, then reads the clock, then writes, then stores `head`, then clears `busy`. `busy` of a
+ * thread's lane is a plain store: a reader on another processor may see it late, by as long as a store can wait in a
+ * processor's store buffer. Whoever looks at a lane, finds it idle and concludes that every event up to time T is
+ * there, must take T at least TL_HIT_SETTLE ticks before the look.
  */
 #ifndef TRAPLINE_ABI_H
 #define TRAPLINE_ABI_H
@@ -25,7 +44,11 @@
 #include "hit/program.h"
 
 #define TL_HIT_MAGIC 0x31304549504c5254ULL
-enum { TL_LANES_MAX = 1024, TL_COUNT_BLOCK_HEAD = 64 };
+enum { TL_LANES_MAX = 1024, TL_COUNT_BLOCK_HEAD = 64, TL_HIT_SETTLE = 1 << 16 };
+
+/* From a thread's key (its fs base or what stands for it) to a place in a table of 1 << shift entries: the upper
+ * `shift` bits of the lower half of the product. */
+#define TL_HASH_FACTOR 0x9e3779b1u
 
 /* The registers that the runtime saves, indexed by enum tl_reg. */
 struct tl_hit_regs {
@@ -37,24 +60,26 @@ enum {
     TL_HIT_NO_MEMORY = 1u << 1, /* no syscall may be made: every LOAD faults */
     TL_HIT_NO_CLOCK = 1u << 2,  /* rdtsc is forbidden: events carry time 0 */
     TL_HIT_FSGSBASE = 1u << 3,  /* rdfsbase works */
-    TL_HIT_RDPID = 1u << 4      /* rdpid works */
+    TL_HIT_RDPID = 1u << 4,     /* rdpid works */
+    TL_HIT_FS_SELF = 1u << 5    /* fs:0 holds the fs base in every thread (never 0), and is read instead of it */
 };
 
 struct tl_hit_control {
     uint64_t magic;
     uint32_t flags;
-    uint32_t pid;           /* of the target in its own pid namespace, for process_vm_readv on itself */
-    int32_t tid_offset;     /* where the C library keeps a thread's tid, from the fs base; INT32_MIN: unknown */
-    uint32_t lane_count, lane_mask_unused;
+    uint32_t pid;        /* of the target in its own pid namespace, for process_vm_readv on itself */
+    int32_t tid_offset;  /* where the C library keeps a thread's tid, from the fs base; INT32_MIN: unknown */
+    uint32_t lane_count; /* all lanes */
+    uint32_t lane_shift; /* 1 << lane_shift of them, less than lane_count, belong to threads */
     uint32_t site_count, action_count, operation_count, strings_size;
     uint32_t block_shift, table_shift; /* count blocks: see hook.h */
     uint32_t probe_count;
     uint64_t sites, actions, operations, strings, blocks, lanes; /* offsets from the start of the area */
-    uint64_t lane_stride, lane_bytes;                            /* bytes from lane to lane; ring bytes in each (power of two) */
+    uint64_t lane_stride, lane_bytes; /* bytes from lane to lane; ring bytes in each (power of two) */
     uint64_t area_size;
     uint64_t heartbeat;     /* tsc of the reader's last look: with TL_HIT_BLOCK nobody waits for a dead reader */
     uint64_t heartbeat_max; /* tsc ticks after which a reader counts as dead */
-    uint64_t missed __attribute__((aligned(64))); /* hits that found no free lane (locked increments) */
+    uint64_t missed __attribute__((aligned(64))); /* actions of hits that found no free lane (locked increments) */
 };
 
 struct tl_hit_site {
@@ -65,29 +90,35 @@ struct tl_hit_site {
 enum { TL_ACTION_EVENT = 1, TL_ACTION_COUNT = 2 };
 struct tl_hit_action {
     uint32_t probe;
-    uint16_t kind;  /* TL_ACTION_EVENT or TL_ACTION_COUNT */
+    uint16_t kind; /* TL_ACTION_EVENT or TL_ACTION_COUNT */
     uint16_t unused;
     uint32_t first_operation, operations;
 };
 
-/* One thread's counters. `owner` is its fs base; counts[i] belongs to probe i. */
+/* One thread's counters: counts[i] belongs to probe i. `owner` is 0 for a free block, otherwise the thread's key: its
+ * fs base where hooks read fs:0, the complement of it where they use rdfsbase. */
 struct tl_count_block {
     uint64_t owner;
     uint64_t pad[7];
     uint64_t counts[];
 };
 
-/* A lane: the writer's line, the reader's line, what the runtime saves on a hit, counters of filtered probes, ring. */
+/* A lane: a line that only the writer uses, the line that it publishes, the reader's line, what a hit needs while it
+ * runs, counters of filtered probes, ring. */
 struct tl_lane {
-    uint32_t busy; /* 1 while a hit owns it */
+    uint32_t busy; /* 1 while a hit uses it */
     uint32_t pad0;
+    uint64_t owner;     /* a thread's lane: its fs base, or 0 as long as it is free */
+    uint64_t position;  /* where head stands */
+    uint64_t tail_seen; /* what was last read from tail */
+    uint64_t pad1[4];
     uint64_t head; /* bytes ever written; the event is there once head has passed it */
     uint64_t lost; /* events for which the ring had no room */
-    uint64_t pad1[5];
+    uint64_t pad2[6];
     uint64_t tail; /* bytes ever read; written by the reader only */
-    uint64_t pad2[7];
-    struct tl_hit_regs regs;
+    uint64_t pad3[7];
     uint64_t slots[TL_EVENT_ARGS];
+    uint64_t stack[TL_PROGRAM_STACK];
     uint8_t scratch[TL_EVENT_STRINGS];
     uint64_t counts_and_ring[]; /* probe_count counters rounded up to 64 bytes, then the ring */
 };
@@ -97,13 +128,13 @@ struct tl_event {
     uint32_t size;
     uint32_t probe;
     uint64_t tsc;
-    uint32_t tid;       /* 0: unknown, see fs_base */
+    uint32_t tid; /* 0: unknown, see fs_base */
     uint32_t site;
     uint64_t fs_base;
-    uint32_t stored;    /* bit n: slot n was stored */
-    uint32_t faulted;   /* bit n: slot n could not be read */
-    /* then 8 bytes for each bit of `stored`, lowest first: the value, or for a string (length | offset << 32), offset from
-     * the start of the event; then the strings, not terminated */
+    uint32_t stored;  /* bit n: slot n was stored */
+    uint32_t faulted; /* bit n: slot n could not be read, and is not in `stored` */
+    /* then 8 bytes for each bit of `stored`, lowest first: the value, or for a string (length | offset << 32), offset
+     * from the start of the event; then the strings, not terminated */
 };
 
 #endif
