@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LANES_A_CPU = 4, LANES_MIN = 16, LINE = 64, PAGE = 4096 };
+enum { SHARED_LANES_A_CPU = 2, SHARED_LANES_MIN = 16, THREAD_LANES_SHIFT = 6, LINE = 64, PAGE = 4096 };
 /* Room for the count blocks of 64 to 1,024 threads, in at most this much address space (pages are used only when
  * touched). */
 enum { TABLE_SHIFT_MIN = 6, TABLE_SHIFT_MAX = 10 };
@@ -257,7 +257,10 @@ static int lay_out(struct assembling *assembling, struct tl_assembly *assembly)
     control.block_shift = block_shift;
     control.table_shift = table_shift;
 
-    control.lane_count = options->cpus * LANES_A_CPU < LANES_MIN ? LANES_MIN : options->cpus * LANES_A_CPU;
+    uint32_t shared =
+        options->cpus * SHARED_LANES_A_CPU < SHARED_LANES_MIN ? SHARED_LANES_MIN : options->cpus * SHARED_LANES_A_CPU;
+    control.lane_shift = THREAD_LANES_SHIFT;
+    control.lane_count = (1u << THREAD_LANES_SHIFT) + shared;
     if (control.lane_count > TL_LANES_MAX)
         control.lane_count = TL_LANES_MAX;
     control.lane_bytes = options->ring_bytes;

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * trapline count: how often each was hit, as a table at the end.
+ */
+#include "commands.h"
+#include "session.h"
+
+int cmd_count(int argc, char **argv)
+{
+    struct options options;
+    int status = options_read(argc, argv, OPTIONS_PROBE | OPTIONS_COUNT, &options);
+    if (!status)
+        status = session_run(&options, true);
+    options_free(&options);
+    return status < 0 ? EXIT_FINE : status;
+}

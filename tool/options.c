@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: MIT */
+#include "options.h"
+
+#include "probe/plan.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { LONG_JSON = 256, LONG_EVERY, LONG_BLOCK, LONG_TACTIC };
+
+static const struct option long_options[] = {
+    {"json", no_argument, NULL, LONG_JSON},   {"every-instruction", no_argument, NULL, LONG_EVERY},
+    {"block", no_argument, NULL, LONG_BLOCK}, {"tactic", required_argument, NULL, LONG_TACTIC},
+    {"help", no_argument, NULL, 'h'},         {0},
+};
+
+static const char usage_probe[] =
+    "usage: trapline %s [OPTIONS] -e SPEC... (-p PID | -- CMD [ARG...])\n"
+    "  -e SPEC    what to probe: malloc, 'libc!mem*', 'r:libc:read ret=$retval', ...; may be repeated\n"
+    "  -p PID     a running process\n"
+    "  -o FILE    write events to FILE instead of standard output\n"
+    "  -n N       stop after exactly N events\n"
+    "  -t SECONDS stop after a time\n"
+    "  --json     one JSON object a line\n"
+    "  --tactic LIST  only these, of: jump, jump-punned\n"
+    "  -q, -v     say less, say more\n";
+static const char usage_trace[] = "  --block    the program waits rather than lose an event\n";
+static const char usage_count[] = "  --every-instruction  count each instruction of the named functions\n";
+static const char usage_list[] = "usage: trapline list [--json] (PATH | -p PID) [GLOB]\n";
+static const char usage_doctor[] = "usage: trapline doctor [--json]\n";
+
+void complain(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    fputs("trapline: ", stderr);
+    vfprintf(stderr, format, args);
+    fputc('\n', stderr);
+    va_end(args);
+}
+
+static void usage(FILE *out, const char *command, unsigned takes)
+{
+    if (takes == OPTIONS_LIST)
+        fputs(usage_list, out);
+    else if (takes == OPTIONS_DOCTOR)
+        fputs(usage_doctor, out);
+    else
+        fprintf(out, usage_probe, command);
+    if (takes & OPTIONS_PROBE)
+        fputs(takes & OPTIONS_COUNT ? usage_count : usage_trace, out);
+}
+
+static bool read_number(const char *text, uint64_t most, uint64_t *number)
+{
+    char *end;
+    errno = 0;
+    unsigned long long value = strtoull(text, &end, 10);
+    if (errno || end == text || *end || *text == '-' || value == 0 || value > most)
+        return false;
+    *number = value;
+    return true;
+}
+
+static bool read_seconds(const char *text, double *seconds)
+{
+    char *end;
+    *seconds = strtod(text, &end);
+    return end != text && !*end && isfinite(*seconds) && *seconds > 0 && *seconds < 1e9;
+}
+
+static bool read_tactics(const char *text, uint32_t *tactics)
+{
+    *tactics = 0;
+    while (*text) {
+        size_t length = strcspn(text, ",");
+        unsigned tactic = 0;
+        while (tactic < TL_TACTIC_COUNT &&
+               (strlen(tl_tactic_name(tactic)) != length || strncmp(tl_tactic_name(tactic), text, length)))
+            tactic++;
+        if (tactic != TL_TACTIC_JUMP && tactic != TL_TACTIC_PUNNED && tactic != TL_TACTIC_NOP) {
+            if (tactic < TL_TACTIC_COUNT)
+                complain("--tactic: \"%.*s\" is not available yet", (int)length, text);
+            else
+                complain("--tactic: \"%.*s\" is none of jump, jump-punned", (int)length, text);
+            return false;
+        }
+        *tactics |= 1u << tactic;
+        /* A long no-op is patched by the same jump. */
+        if (tactic == TL_TACTIC_JUMP)
+            *tactics |= 1u << TL_TACTIC_NOP;
+        text += length + (text[length] == ',');
+    }
+    return *tactics != 0;
+}
+
+static int bad(const char *command, unsigned takes, const char *what, const char *value, const char *expected)
+{
+    complain("%s: \"%s\" is not %s", what, value, expected);
+    usage(stderr, command, takes);
+    return EXIT_USAGE;
+}
+
+static int read_option(int option, const char *command, unsigned takes, struct options *options)
+{
+    uint64_t number;
+    switch (option) {
+    case 'e': {
+        const char **grown = realloc(options->specs, (options->spec_count + 1) * sizeof *grown);
+        if (!grown) {
+            complain("out of memory");
+            return EXIT_FAILED;
+        }
+        options->specs = grown;
+        options->specs[options->spec_count++] = optarg;
+        return 0;
+    }
+    case 'p':
+        if (!read_number(optarg, INT32_MAX, &number))
+            return bad(command, takes, "-p", optarg, "a process id");
+        options->pid = (pid_t)number;
+        return 0;
+    case 'o':
+        options->output = optarg;
+        return 0;
+    case 'n':
+        if (!read_number(optarg, UINT64_MAX, &options->limit))
+            return bad(command, takes, "-n", optarg, "a number of events, 1 or more");
+        return 0;
+    case 't':
+        if (!read_seconds(optarg, &options->seconds))
+            return bad(command, takes, "-t", optarg, "a time in seconds");
+        return 0;
+    case 'q':
+        options->quiet = true;
+        return 0;
+    case 'v':
+        options->verbose = true;
+        return 0;
+    case LONG_JSON:
+        options->json = true;
+        return 0;
+    case LONG_EVERY:
+        options->every_instruction = true;
+        return 0;
+    case LONG_BLOCK:
+        options->block = true;
+        return 0;
+    case LONG_TACTIC:
+        return read_tactics(optarg, &options->tactics) ? 0 : EXIT_USAGE;
+    case 'f':
+        complain("-f: following children is not available yet");
+        return EXIT_USAGE;
+    case 'k':
+        complain("-k: call stacks are not available yet");
+        return EXIT_USAGE;
+    case 'h':
+        usage(stdout, command, takes);
+        return -1;
+    default: /* getopt has said what */
+        usage(stderr, command, takes);
+        return EXIT_USAGE;
+    }
+}
+
+static int check_together(const char *command, unsigned takes, const struct options *options)
+{
+    const char *wrong = NULL;
+    if (takes & OPTIONS_PROBE) {
+        if (!options->spec_count)
+            wrong = "no probe was given: -e SPEC";
+        else if (!options->pid && !options->command)
+            wrong = "nothing to probe: give -p PID, or a command after --";
+        else if (options->pid && options->command)
+            wrong = "give either -p PID or a command, not both";
+        else if (options->every_instruction && !(takes & OPTIONS_COUNT))
+            wrong = "--every-instruction is for count";
+        else if (options->block && (takes & OPTIONS_COUNT))
+            wrong = "--block is for trace: counting loses nothing";
+    }
+    if (wrong) {
+        complain("%s", wrong);
+        usage(stderr, command, takes);
+        return EXIT_USAGE;
+    }
+    return 0;
+}
+
+int options_read(int argc, char **argv, unsigned takes, struct options *options)
+{
+    memset(options, 0, sizeof *options);
+    const char *accepted = takes & OPTIONS_PROBE ? "+e:p:o:n:t:qvfkh" : takes & OPTIONS_LIST ? "+p:h" : "+h";
+    char name[64];
+    snprintf(name, sizeof name, "trapline %s", argv[0]);
+    char *command = argv[0];
+    argv[0] = name; /* for getopt's own messages */
+    optind = 0;
+    int option, status = 0;
+    while (!status && (option = getopt_long(argc, argv, accepted, long_options, NULL)) != -1)
+        status = read_option(option, command, takes, options);
+    argv[0] = command;
+    if (status)
+        return status;
+    if (takes & OPTIONS_PROBE) {
+        if (optind < argc)
+            options->command = argv + optind;
+    } else {
+        options->rest = argv + optind;
+        options->rest_count = (size_t)(argc - optind);
+    }
+    return check_together(command, takes, options);
+}
+
+void options_free(struct options *options)
+{
+    free(options->specs);
+}

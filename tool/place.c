@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The tool plans outside and lets go: symbols, decoding and planning happen here, while the target runs (or, just
+ * launched, is held); it is stopped only while a finished plan is carried out. If meanwhile the target has mapped
+ * something where the plan wanted to, the plan is made again.
+ */
+#include "place.h"
+
+#include "hit/blob.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+enum {
+    PAGE = 4096,
+    PLAN_TRIES = 4,
+    RING_BYTES_TRACE = 1 << 21,
+    RING_BYTES_COUNT = 4096,
+    POOL_BYTES_A_SITE = 128,
+    POOL_BYTES_SPARE = 1 << 18,
+    REMOVE_PATIENCE_MS = 2000,
+    MAPPINGS_SPARE = 1000 /* left to the program */
+};
+/* Room that the heap and the stack may still want to grow into. */
+static const uint64_t heap_growth = 1ull << 30, stack_growth = 1ull << 28;
+static const uint64_t lowest_address = 0x10000, highest_address = 0x7ffffffff000;
+
+static int read_target(void *host, uint64_t addr, void *bytes, size_t size)
+{
+    return tl_remote_read(host, addr, bytes, size);
+}
+
+static void say_notice(void *context, const char *text)
+{
+    const struct options *options = context;
+    if (!options->quiet)
+        complain("%s", text);
+}
+
+static int select_probes(struct placed *placed, const struct options *options, const struct tl_spec *const *specs,
+                         size_t spec_count)
+{
+    struct tl_error error;
+    if (tl_modules_read(tl_remote_facts(placed->remote)->pid, &placed->modules, &error)) {
+        complain("%s", error.text);
+        return EXIT_FAILED;
+    }
+    struct tl_select_options select = {.every_instruction = options->every_instruction,
+                                       .read = read_target,
+                                       .host = placed->remote,
+                                       .notice = say_notice,
+                                       .notice_context = (void *)(uintptr_t)options};
+    size_t failed = 0;
+    if (tl_select(specs, spec_count, &placed->modules, &select, &placed->selection, &failed, &error)) {
+        complain("%s: %s", specs[failed]->text, error.text);
+        return EXIT_FAILED;
+    }
+    return 0;
+}
+
+static uint32_t processors(void)
+{
+    long configured = sysconf(_SC_NPROCESSORS_CONF);
+    return configured > 0 ? (uint32_t)configured : 1;
+}
+
+static int assemble(struct placed *placed, const struct options *options, bool count)
+{
+    const struct tl_remote_facts *facts = tl_remote_facts(placed->remote);
+    struct tl_assemble_options assemble = {.count = count,
+                                           .pid = (uint32_t)facts->ns_pid,
+                                           .tid_offset = facts->tid_offset,
+                                           .fs_self = facts->fs_self,
+                                           .cpus = processors(),
+                                           .ring_bytes = count ? RING_BYTES_COUNT : RING_BYTES_TRACE};
+    assemble.flags = (options->block ? TL_HIT_BLOCK : 0u) | (facts->no_syscalls ? TL_HIT_NO_MEMORY : 0u) |
+                     (facts->no_clock ? TL_HIT_NO_CLOCK : 0u) | (facts->fsgsbase ? TL_HIT_FSGSBASE : 0u) |
+                     (facts->fs_self ? TL_HIT_FS_SELF : 0u) | (__builtin_cpu_supports("rdpid") ? TL_HIT_RDPID : 0u);
+    const struct tl_spec *failed;
+    struct tl_error error;
+    tl_assembly_free(&placed->assembly);
+    if (tl_assemble(&placed->selection, &placed->modules, &assemble, &placed->assembly, &failed, &error)) {
+        char text[2048];
+        if (failed)
+            tl_spec_complain(failed->text, &error, text, sizeof text);
+        fprintf(stderr, "%s\n", failed ? text : error.text);
+        return failed ? EXIT_USAGE : EXIT_FAILED;
+    }
+    return 0;
+}
+
+/* The target's mappings as areas to keep out of, with room to grow for the heap and the stacks. */
+static int read_areas(struct placed *placed, struct tl_area **areas, size_t *count)
+{
+    struct tl_remote_area *maps;
+    struct tl_error error;
+    if (tl_remote_areas(placed->remote, &maps, count, &error)) {
+        complain("%s", error.text);
+        return EXIT_FAILED;
+    }
+    *areas = calloc(*count + 1, sizeof **areas); /* one more for the runtime */
+    for (size_t i = 0; *areas && i < *count; i++) {
+        struct tl_area area = {.start = maps[i].start, .end = maps[i].end};
+        if (!strcmp(maps[i].path, "[heap]"))
+            area.keep_above = heap_growth;
+        else if (!strncmp(maps[i].path, "[stack", 6))
+            area.keep_below = stack_growth;
+        (*areas)[i] = area;
+    }
+    tl_remote_areas_free(maps);
+    if (!*areas) {
+        complain("out of memory");
+        return EXIT_FAILED;
+    }
+    return 0;
+}
+
+/* A free place for the runtime: the highest gap that has room, away from stacks. It is added to the areas. */
+static uint64_t place_runtime(struct tl_area *areas, size_t *count, uint64_t size)
+{
+    for (size_t i = *count; i--;) {
+        uint64_t floor = i ? areas[i - 1].end + areas[i - 1].keep_above : lowest_address;
+        uint64_t ceiling = areas[i].start > areas[i].keep_below ? areas[i].start - areas[i].keep_below : 0;
+        if (areas[i].end > highest_address || ceiling < floor || ceiling - floor < size + 2 * PAGE)
+            continue;
+        uint64_t addr = (ceiling - size - PAGE) & ~(uint64_t)(PAGE - 1);
+        memmove(&areas[i + 1], &areas[i], (*count - i) * sizeof *areas);
+        areas[i] = (struct tl_area){.start = addr, .end = addr + size};
+        ++*count;
+        return addr;
+    }
+    return 0;
+}
+
+static size_t mappings_left(size_t used)
+{
+    unsigned long limit = 65530;
+    FILE *file = fopen("/proc/sys/vm/max_map_count", "re");
+    if (file) {
+        if (fscanf(file, "%lu", &limit) != 1)
+            limit = 65530;
+        fclose(file);
+    }
+    return limit > used + MAPPINGS_SPARE ? limit - used - MAPPINGS_SPARE : 0;
+}
+
+static int make_region(struct placed *placed)
+{
+    size_t pool = placed->selection.site_count * POOL_BYTES_A_SITE + POOL_BYTES_SPARE + tl_blob_size;
+    struct tl_error error;
+    if (tl_remote_region(placed->remote, placed->assembly.layout->area_size, pool, &placed->region, &error)) {
+        complain("%s", error.text);
+        return EXIT_FAILED;
+    }
+    return 0;
+}
+
+/* One try: 0; an exit status; or -EEXIST, to try again, and -ERESTART when probes had to be refused after all. */
+static int try_plan(struct placed *placed, const struct options *options)
+{
+    struct tl_area *areas;
+    size_t area_count;
+    int status = read_areas(placed, &areas, &area_count);
+    if (status)
+        return status;
+    size_t blob_pages = (tl_blob_size + PAGE - 1) & ~(size_t)(PAGE - 1);
+    struct tl_plan_options plan_options = {.tactics = options->tactics,
+                                           .max_mappings = mappings_left(area_count),
+                                           .lowest = lowest_address,
+                                           .highest = highest_address};
+    struct tl_runtime runtime = {.code = placed->blob, .size = tl_blob_size};
+    runtime.addr = place_runtime(areas, &area_count, blob_pages);
+    tl_plan_free(&placed->plan);
+    int error = runtime.addr ? tl_plan_build(placed->selection.sites, placed->selection.site_count, areas, area_count,
+                                             &plan_options, &placed->plan)
+                             : -ENOMEM;
+    free(areas);
+    if (error) {
+        complain("the probes cannot be planned: %s", strerror(-error));
+        return EXIT_FAILED;
+    }
+    error = tl_selection_settle(&placed->selection);
+    if (error)
+        return error > 0 ? -ERESTART : EXIT_FAILED;
+    if (!placed->plan.write_count)
+        return 0;
+
+    size_t pool = tl_apply_pool_size(&placed->plan, &runtime);
+    struct tl_error why;
+    if (pool > placed->region.pool_size && tl_remote_grow_pool(placed->remote, pool, &placed->region, &why)) {
+        complain("%s", why.text);
+        return EXIT_FAILED;
+    }
+    memcpy(placed->region.area, placed->assembly.image, placed->assembly.image_size);
+    tl_blob_prepare(placed->blob, placed->region.area_addr);
+    runtime.gate = tl_blob_gate(runtime.addr, placed->region.area_addr, placed->assembly.layout);
+    error = tl_apply(tl_remote_port(placed->remote), placed->selection.sites, placed->selection.site_count,
+                     &placed->plan, &runtime, &placed->applied);
+    if (error == -EEXIST)
+        return error;
+    if (error) {
+        complain("the probes cannot be placed: %s", tl_remote_last_error(placed->remote));
+        return EXIT_FAILED;
+    }
+    placed->in_place = true;
+    return 0;
+}
+
+int place_probes(struct placed *placed, const struct options *options, const struct tl_spec *const *specs,
+                 size_t spec_count, bool count)
+{
+    int status = select_probes(placed, options, specs, spec_count);
+    if (status)
+        return status;
+    placed->blob = malloc(tl_blob_size);
+    if (!placed->blob) {
+        complain("out of memory");
+        return EXIT_FAILED;
+    }
+    memcpy(placed->blob, tl_blob, tl_blob_size);
+    status = assemble(placed, options, count);
+    if (!status)
+        status = make_region(placed);
+    for (int tries = 0; !status && tries < PLAN_TRIES; tries++) {
+        status = try_plan(placed, options);
+        if (status == -ERESTART)
+            status = assemble(placed, options, count);
+        else if (status == -EEXIST)
+            status = 0;
+        else
+            return status;
+    }
+    if (!status) {
+        complain("the probes cannot be placed: the program keeps mapping memory where they would go");
+        status = EXIT_FAILED;
+    }
+    return status;
+}
+
+int place_remove(struct placed *placed)
+{
+    int error = 0;
+    if (placed->in_place) {
+        error = tl_apply_remove(&placed->applied, REMOVE_PATIENCE_MS);
+        if (error == -EAGAIN)
+            complain(
+                "a thread is still inside a probe: the text is restored, some memory of ours stays in the program");
+        else if (error && error != -ESRCH)
+            complain("the probes could not be taken out: %s", tl_remote_last_error(placed->remote));
+        placed->in_place = false;
+    }
+    struct tl_error why;
+    if (placed->region.area && (!error || error == -ESRCH) && (error = tl_remote_remove(placed->remote, &why)))
+        complain("%s", why.text);
+    return error;
+}
+
+void place_free(struct placed *placed)
+{
+    tl_applied_free(&placed->applied);
+    tl_plan_free(&placed->plan);
+    tl_assembly_free(&placed->assembly);
+    tl_selection_free(&placed->selection);
+    tl_modules_free(&placed->modules);
+    free(placed->blob);
+    memset(placed, 0, sizeof *placed);
+}

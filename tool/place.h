@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Probes into the target: selecting, planning, applying, and taking out again.
+ */
+#ifndef TRAPLINE_PLACE_H
+#define TRAPLINE_PLACE_H
+
+#include "options.h"
+
+#include "host/remote/remote.h"
+#include "probe/apply.h"
+#include "probe/assemble.h"
+
+/* Everything that is in the target. Zeroed at first. */
+struct placed {
+    struct tl_remote *remote;
+    struct tl_modules modules;
+    struct tl_selection selection;
+    struct tl_assembly assembly;
+    struct tl_plan plan;
+    struct tl_remote_region region;
+    struct tl_applied applied;
+    uint8_t *blob;
+    bool in_place; /* applied and not yet removed */
+};
+
+/* Select and place the probes of `specs`. On failure the reason has been said on stderr and the exit status is
+ * returned; nothing is left in the target. Refused probes stay in placed->selection with their reasons. */
+int place_probes(struct placed *placed, const struct options *options, const struct tl_spec *const *specs,
+                 size_t spec_count, bool count);
+
+/* Take everything out. 0 or -errno, said on stderr. */
+int place_remove(struct placed *placed);
+
+void place_free(struct placed *placed);
+
+#endif

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: MIT */
+#include "report.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { OUTPUT_BUFFER = 1 << 16 };
+
+static size_t refused_probes(const struct placed *placed)
+{
+    size_t refused = 0;
+    for (size_t i = 0; i < placed->selection.probe_count; i++)
+        refused += placed->selection.probes[i].why != TL_WHY_NONE;
+    return refused;
+}
+
+int report_refusals(const struct options *options, const struct placed *placed)
+{
+    size_t refused = 0, of_globs = 0, left = 0;
+    bool named = false;
+    for (size_t i = 0; i < placed->selection.probe_count; i++) {
+        const struct tl_probe *probe = &placed->selection.probes[i];
+        if (probe->why == TL_WHY_NONE) {
+            left++;
+            continue;
+        }
+        refused++;
+        bool of_glob = probe->spec->is_glob || options->every_instruction;
+        of_globs += of_glob;
+        named |= !of_glob;
+        if (options->json)
+            tl_format_json.refused(stderr, probe->name, tl_why_errno(probe->why), tl_why_text(probe->why));
+        else if (!of_glob || options->verbose)
+            tl_format_text.refused(stderr, probe->name, tl_why_errno(probe->why), tl_why_text(probe->why));
+    }
+    if (of_globs && !options->verbose && !options->quiet && !options->json)
+        complain("%zu of %zu probes refused (-v says why)", refused, refused + left);
+    if (options->verbose)
+        complain("%zu probes at %zu places in place", left, placed->plan.write_count);
+    if (!left && !named)
+        complain("no probe is left to place");
+    return named || !left ? EXIT_FAILED : 0;
+}
+
+/* A thread of the target, in our name space. */
+static int resolve_thread(void *context, uint32_t tid, uint64_t fs_base)
+{
+    const struct placed *placed = context;
+    pid_t found;
+    (void)tid;
+    return tl_remote_thread(placed->remote, fs_base, &found) ? 0 : found;
+}
+
+static struct tl_arg_info *describe_args(const struct tl_spec *spec)
+{
+    struct tl_arg_info *args = calloc(spec->arg_count + 1, sizeof *args);
+    for (size_t i = 0; args && i < spec->arg_count; i++)
+        args[i] = (struct tl_arg_info){spec->args[i].name, spec->args[i].show, spec->args[i].slot};
+    return args;
+}
+
+static int describe_probes(struct report *report)
+{
+    const struct tl_selection *selection = &report->placed->selection;
+    report->infos = calloc(selection->probe_count + 1, sizeof *report->infos);
+    report->args = calloc(selection->probe_count + 1, sizeof *report->args);
+    for (size_t i = 0; report->infos && report->args && i < selection->probe_count; i++) {
+        const struct tl_probe *probe = &selection->probes[i];
+        struct tl_probe_info *info = &report->infos[i];
+        info->name = probe->name;
+        info->how = tl_tactic_name(probe->tactic);
+        info->arg_count = probe->spec->arg_count;
+        if (!info->arg_count)
+            continue;
+        /* Neighbours come from the same spec: they share its description. */
+        if (i && selection->probes[i - 1].spec == probe->spec)
+            info->args = report->infos[i - 1].args;
+        else if (!(info->args = report->args[i] = describe_args(probe->spec)))
+            return -ENOMEM;
+    }
+    return report->infos && report->args ? 0 : -ENOMEM;
+}
+
+int report_open(struct report *report, const struct options *options, const struct placed *placed, bool count)
+{
+    *report = (struct report){.options = options, .placed = placed, .count = count, .out = stdout};
+    report->format = options->json ? &tl_format_json : &tl_format_text;
+    if (options->output && !(report->out = fopen(options->output, "we"))) {
+        complain("%s: %s", options->output, strerror(errno));
+        return EXIT_FAILED;
+    }
+    setvbuf(report->out, NULL, _IOFBF, OUTPUT_BUFFER);
+    const struct tl_remote_facts *facts = tl_remote_facts(placed->remote);
+    if (describe_probes(report) ||
+        tl_tasks_open(facts->pid, facts->pid != facts->ns_pid, resolve_thread, (void *)(uintptr_t)placed,
+                      &report->tasks) ||
+        tl_reader_open(placed->region.area, placed->region.area_size, placed->assembly.layout, NULL, &report->reader)) {
+        complain("out of memory");
+        return EXIT_FAILED;
+    }
+    return 0;
+}
+
+static int show(void *context, const struct tl_record *record)
+{
+    struct report *report = context;
+    const struct tl_selection *selection = &report->placed->selection;
+    struct tl_hit_line line = {.probe = &report->infos[record->probe],
+                               .record = record,
+                               .pid = tl_remote_facts(report->placed->remote)->pid,
+                               .addr = selection->sites[record->site].addr};
+    line.tid = tl_tasks_find(report->tasks, record->tid, record->fs_base, record->time_ns, &line.comm);
+    report->format->hit(report->out, &line);
+    report->shown++;
+    return report_is_full(report);
+}
+
+size_t report_poll(struct report *report)
+{
+    size_t events = tl_reader_poll(report->reader, show, report);
+    if (events && fflush(report->out))
+        report->write_failed = true;
+    return events;
+}
+
+bool report_is_full(const struct report *report)
+{
+    return report->write_failed || (report->options->limit && report->shown >= report->options->limit);
+}
+
+static uint64_t report_counts(struct report *report)
+{
+    const struct tl_selection *selection = &report->placed->selection;
+    uint64_t *counts = calloc(selection->probe_count, sizeof *counts), total = 0;
+    struct tl_count_line *lines = calloc(selection->probe_count, sizeof *lines);
+    size_t used = 0;
+    if (counts && lines) {
+        tl_reader_counts(report->reader, counts);
+        for (size_t i = 0; i < selection->probe_count; i++) {
+            total += counts[i];
+            bool of_glob = selection->probes[i].spec->is_glob;
+            if (selection->probes[i].why == TL_WHY_NONE && (counts[i] || !of_glob || report->options->verbose))
+                lines[used++] = (struct tl_count_line){.probe = &report->infos[i], .hits = counts[i]};
+        }
+        report->format->counts(report->out, lines, used);
+    } else {
+        complain("out of memory");
+    }
+    free(counts);
+    free(lines);
+    return total;
+}
+
+void report_finish(struct report *report)
+{
+    if (!report_is_full(report))
+        tl_reader_drain(report->reader, show, report);
+    struct tl_reader_totals totals;
+    tl_reader_totals(report->reader, &totals);
+    struct tl_summary_line summary = {
+        .missed = totals.missed, .lost = totals.lost, .refused = refused_probes(report->placed)};
+    summary.hits = report->count ? report_counts(report) : report->shown + totals.lost + totals.missed;
+    report->format->summary(report->out, &summary);
+    if (fflush(report->out) && !report->write_failed && errno != EPIPE)
+        complain("%s: %s", report->options->output ? report->options->output : "standard output", strerror(errno));
+}
+
+void report_close(struct report *report)
+{
+    tl_reader_close(report->reader);
+    tl_tasks_close(report->tasks);
+    for (size_t i = 0; report->args && report->placed && i < report->placed->selection.probe_count; i++)
+        free(report->args[i]);
+    free(report->args);
+    free(report->infos);
+    if (report->out && report->out != stdout)
+        fclose(report->out);
+    memset(report, 0, sizeof *report);
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What the person sees: hits as they come, the table, refusals, the summary.
+ */
+#ifndef TRAPLINE_REPORT_H
+#define TRAPLINE_REPORT_H
+
+#include "place.h"
+
+#include "trace/reader.h"
+#include "trace/show.h"
+#include "trace/tasks.h"
+
+struct report {
+    const struct options *options;
+    const struct placed *placed;
+    bool count;
+    FILE *out;
+    const struct tl_format *format;
+    struct tl_reader *reader;
+    struct tl_tasks *tasks;
+    struct tl_probe_info *infos; /* by probe */
+    struct tl_arg_info **args;   /* by spec, in the order of the probes' first use */
+    uint64_t shown;
+    bool write_failed;
+};
+
+/* Say which probes were refused. 0; EXIT_FAILED when a probe that was named by itself was, or when none is left. */
+int report_refusals(const struct options *options, const struct placed *placed);
+
+/* 0 or an exit status; what is wrong was said. */
+int report_open(struct report *report, const struct options *options, const struct placed *placed, bool count);
+/* Show the events that have come. Returns how many. */
+size_t report_poll(struct report *report);
+/* Whether there is no point in going on: -n is reached, or nobody reads us. */
+bool report_is_full(const struct report *report);
+/* After the probes have been taken out: what is left, the table, the summary. */
+void report_finish(struct report *report);
+void report_close(struct report *report); /* a zeroed one is allowed */
+
+#endif

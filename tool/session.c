@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * One run of trace or count: attach or launch, place, let go, read until there is a reason to stop, take out, report.
+ */
+#include "session.h"
+
+#include "place.h"
+#include "report.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+
+enum { BUSY_WAIT_MS = 1, IDLE_WAIT_MS = 10, SIGNAL_EXIT = 128 };
+
+struct session {
+    const struct options *options;
+    bool count;
+    struct tl_spec **specs;
+    struct placed placed;
+    struct report report;
+    bool gone;  /* the target has ended */
+    int status; /* its wait status, if we launched it */
+};
+
+static volatile sig_atomic_t interrupted;
+
+static void on_signal(int signal)
+{
+    interrupted = signal;
+}
+
+/* Handlers rather than SIG_IGN: a command that is launched gets the default dispositions back. */
+static void catch_signals(void)
+{
+    struct sigaction action = {.sa_handler = on_signal};
+    static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE};
+    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
+        sigaction(signals[i], &action, NULL);
+}
+
+static int parse_specs(struct session *session)
+{
+    const struct options *options = session->options;
+    session->specs = calloc(options->spec_count, sizeof *session->specs);
+    if (!session->specs) {
+        complain("out of memory");
+        return EXIT_FAILED;
+    }
+    for (size_t i = 0; i < options->spec_count; i++) {
+        struct tl_error error;
+        if (tl_spec_parse(options->specs[i], &session->specs[i], &error)) {
+            char text[4096];
+            tl_spec_complain(options->specs[i], &error, text, sizeof text);
+            fprintf(stderr, "%s\n", text);
+            return EXIT_USAGE;
+        }
+    }
+    return 0;
+}
+
+static int attach(struct session *session)
+{
+    const struct options *options = session->options;
+    struct tl_error error;
+    int failed = options->pid ? tl_remote_open(options->pid, &session->placed.remote, &error)
+                              : tl_remote_launch(options->command, &session->placed.remote, &error);
+    if (failed) {
+        complain("%s", error.text);
+        return EXIT_FAILED;
+    }
+    return 0;
+}
+
+/* A command that we launched and whose probes could not be placed never runs. */
+static void abandon(struct session *session)
+{
+    struct tl_remote *remote = session->placed.remote;
+    if (remote && tl_remote_facts(remote)->launched)
+        kill(tl_remote_facts(remote)->pid, SIGKILL);
+}
+
+static uint64_t now_ns(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+}
+
+/* Read until the target ends, the limit or the time is reached, or a signal comes. */
+static void watch(struct session *session)
+{
+    const struct options *options = session->options;
+    uint64_t deadline = options->seconds > 0 ? now_ns() + (uint64_t)(options->seconds * 1e9) : UINT64_MAX;
+    int wait = 0;
+    while (!interrupted && !session->gone && !report_is_full(&session->report)) {
+        uint64_t now = now_ns();
+        if (now >= deadline)
+            break;
+        uint64_t left_ms = (deadline - now) / 1000000 + 1;
+        if ((uint64_t)wait > left_ms)
+            wait = (int)left_ms;
+        if (tl_remote_poll(session->placed.remote, wait, &session->gone, &session->status) == -EINTR)
+            break;
+        size_t events = report_poll(&session->report);
+        /* A burst is followed closely; when nothing happens, looking costs nothing. */
+        wait = events ? BUSY_WAIT_MS : wait * 2 > IDLE_WAIT_MS ? IDLE_WAIT_MS : wait * 2 + 1;
+    }
+}
+
+/* The command goes on to its own end after its probes are gone, unless we were told to go. */
+static void await_end(struct session *session)
+{
+    while (!session->gone && !interrupted)
+        tl_remote_poll(session->placed.remote, -1, &session->gone, &session->status);
+}
+
+static int exit_status(const struct session *session)
+{
+    if (session->options->pid)
+        return EXIT_FINE;
+    if (!session->gone)
+        return SIGNAL_EXIT + (interrupted ? interrupted : SIGINT);
+    return WIFSIGNALED(session->status) ? SIGNAL_EXIT + WTERMSIG(session->status) : WEXITSTATUS(session->status);
+}
+
+static int run_placed(struct session *session)
+{
+    struct placed *placed = &session->placed;
+    struct tl_error error;
+    int status = report_open(&session->report, session->options, placed, session->count);
+    if (status)
+        return status;
+    if (tl_remote_release(placed->remote, &error)) {
+        complain("%s", error.text);
+        return EXIT_FAILED;
+    }
+    watch(session);
+    place_remove(placed);
+    report_finish(&session->report);
+    await_end(session);
+    return exit_status(session);
+}
+
+int session_run(const struct options *options, bool count)
+{
+    struct session session = {.options = options, .count = count};
+    catch_signals();
+    int status = parse_specs(&session);
+    if (!status)
+        status = attach(&session);
+    if (!status) {
+        status = place_probes(&session.placed, options, (const struct tl_spec *const *)session.specs,
+                              options->spec_count, count);
+        if (!status)
+            status = report_refusals(options, &session.placed);
+        if (!status)
+            status = run_placed(&session);
+        else
+            abandon(&session);
+        if (session.placed.in_place)
+            place_remove(&session.placed);
+    }
+    report_close(&session.report);
+    struct tl_remote *remote = session.placed.remote;
+    place_free(&session.placed);
+    tl_remote_close(remote);
+    for (size_t i = 0; session.specs && i < options->spec_count; i++)
+        tl_spec_free(session.specs[i]);
+    free(session.specs);
+    return status;
+}
