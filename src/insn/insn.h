@@ -28,15 +28,16 @@ enum tl_flow {
 
 struct tl_insn {
     uint64_t addr;
-    uint64_t target;         /* JUMP, BRANCH, CALL: where to */
-    uint64_t memory;         /* rip_relative: the address of the operand */
+    uint64_t target; /* JUMP, BRANCH, CALL: where to */
+    uint64_t memory; /* rip_relative: the address of the operand */
     uint8_t bytes[TL_INSN_MAX];
     uint8_t length;
-    uint8_t flow;            /* enum tl_flow */
-    uint8_t why;             /* enum tl_why: why a copy of it cannot be made wherever the copy goes; TL_WHY_NONE: it can */
+    uint8_t flow; /* enum tl_flow */
+    uint8_t why;  /* enum tl_why: why a copy of it cannot be made wherever the copy goes; TL_WHY_NONE: it can */
     uint8_t displacement_at; /* rip_relative: index in bytes[] of the 4-byte displacement */
     bool rip_relative;
-    bool is_syscall;         /* the SYSCALL instruction: rcx is the return address afterwards */
+    bool is_syscall;  /* the SYSCALL instruction: rcx is the return address afterwards */
+    bool implausible; /* valid, but no program means it (00 00, port I/O, far transfers): a hint that this is data */
 };
 
 /* Decode the instruction at `addr`, of which `available` bytes are at `text`. 0, or -EILSEQ for bytes that are no
@@ -57,13 +58,19 @@ int tl_insn_indirect_target(const struct tl_insn *insn, struct tl_operand *opera
 
 /* A copy of an instruction, with its ways out: when it has run, control is where the original would have gone.
  * `marks` say, for the first byte of each instruction of the copy, what an interrupted thread found there has done:
- * BEFORE: nothing yet, it may be moved to insn->addr with its registers as they are. AFTER: all of it, it may be moved to
- * `addr` of the mark. WITHIN: between the two; let it run on. */
+ * BEFORE: nothing yet, it may be moved to insn->addr with its registers as they are. AFTER: all of it, it may be moved
+ * to `addr` of the mark. WITHIN: between the two; let it run on.
+ *
+ * An instruction that faults cannot be let run on. Where one that is WITHIN can fault, `unwind` is not 0 and says how
+ * to get back to where the program would be: if `borrowed` is a register, load it from [rsp]; add `unwind` to rsp; then
+ * the thread is at `addr`. Behind a syscall (insn->is_syscall, AFTER) rcx has to be set to `addr` as well. */
 enum tl_mark_state { TL_MARK_BEFORE, TL_MARK_AFTER, TL_MARK_WITHIN };
 struct tl_mark {
-    uint8_t at;    /* offset in code[] */
-    uint8_t state; /* enum tl_mark_state */
-    uint64_t addr; /* in the original program */
+    uint8_t at;       /* offset in code[] */
+    uint8_t state;    /* enum tl_mark_state */
+    uint8_t borrowed; /* WITHIN: the register whose own value is at [rsp], or TL_NO_REG */
+    uint8_t unwind;   /* WITHIN: bytes; 0: cannot be undone, and does not fault */
+    uint64_t addr;    /* in the original program */
 };
 struct tl_copy {
     uint8_t code[TL_COPY_MAX];
@@ -73,9 +80,12 @@ struct tl_copy {
     enum tl_why why; /* when tl_insn_relocate fails */
 };
 
+/* The mark of the instruction that begins at code[at], or NULL. */
+const struct tl_mark *tl_copy_mark(const struct tl_copy *copy, size_t at);
+
 /* Build in *copy what has to stand at `at` so that it does what `insn` does at insn->addr. 0, or the negative errno of
- * copy->why. A syscall's copy has an AFTER mark behind the syscall instruction (a blocked thread sits there), and sets rcx as the
- * original would have. */
+ * copy->why. A syscall's copy has an AFTER mark behind the syscall instruction (a blocked thread sits there), and sets
+ * rcx as the original would have. */
 int tl_insn_relocate(const struct tl_insn *insn, uint64_t at, struct tl_copy *copy);
 
 /* For an exit by a branch (TL_FLOW_BRANCH): code at `at` that goes to the next original instruction where the branch is

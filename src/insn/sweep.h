@@ -16,11 +16,14 @@ struct tl_range {
 };
 
 /* boundaries: one bit a byte of the range, set where a trustworthy instruction begins. A byte inside an instruction, in
- * data, or not reached where the range mixes data with code, has none. */
+ * data, or not reached where the range mixes data with code, has none; neither has an instruction that some branch
+ * enters behind its prefix (as around `lock`), because nothing else can be put there. covered: set for every byte of an
+ * instruction. */
 struct tl_sweep {
     uint64_t addr;
     uint64_t size;
-    uint8_t *boundaries; /* (size + 7) / 8 bytes, owned */
+    uint8_t *boundaries; /* size / 8 + 1 bytes, owned; so is the next */
+    uint8_t *covered;
     size_t instructions;
     bool mixed; /* the linear reading contradicted itself, so only what control flow reaches is trusted */
 };

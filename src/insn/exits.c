@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The ways out of a function: its returns, and the jumps that leave all of its pieces. Only trustworthy instructions
+ * count. A jump within the pieces is no way out, whichever piece it goes to; a jump back to the entry is a loop.
+ */
+#include <stdlib.h>
+
+#include "insn/decode.h"
+#include "insn/sweep.h"
+
+struct exits {
+    struct tl_exit *list;
+    size_t used, room;
+};
+
+static int add(struct exits *exits, uint64_t addr, enum tl_exit_kind kind)
+{
+    if (exits->used == exits->room) {
+        size_t room = exits->room ? exits->room * 2 : 8;
+        struct tl_exit *list = reallocarray(exits->list, room, sizeof *list);
+        if (!list)
+            return -ENOMEM;
+        exits->list = list;
+        exits->room = room;
+    }
+    exits->list[exits->used++] = (struct tl_exit){.addr = addr, .kind = kind};
+    return 0;
+}
+
+static bool is_inside(const struct tl_range *ranges, size_t count, uint64_t addr)
+{
+    for (size_t i = 0; i < count; i++)
+        if (addr - ranges[i].addr < ranges[i].size)
+            return true;
+    return false;
+}
+
+/* false: the instruction is no exit. */
+static bool exit_kind(const struct tl_insn *insn, const struct tl_range *ranges, size_t count, enum tl_exit_kind *kind)
+{
+    switch (insn->flow) {
+    case TL_FLOW_RET:
+        *kind = TL_EXIT_RET;
+        return true;
+    case TL_FLOW_JUMP:
+        *kind = TL_EXIT_TAIL;
+        return !is_inside(ranges, count, insn->target);
+    case TL_FLOW_BRANCH:
+        *kind = TL_EXIT_BRANCH;
+        return !is_inside(ranges, count, insn->target);
+    case TL_FLOW_JUMP_INDIRECT:
+        *kind = TL_EXIT_INDIRECT;
+        return true;
+    default:
+        return false;
+    }
+}
+
+static int by_address(const void *left, const void *right)
+{
+    const struct tl_exit *a = left, *b = right;
+    return (a->addr > b->addr) - (a->addr < b->addr);
+}
+
+static int add_exits_of(const struct tl_range *ranges, size_t count, const struct tl_range *range,
+                        const struct tl_sweep *sweep, struct exits *exits)
+{
+    ZydisDecoder decoder;
+    struct tl_insn insn;
+    enum tl_exit_kind kind;
+    int result = 0;
+    tl_decoder_init(&decoder);
+    for (uint64_t addr = tl_sweep_next(sweep, sweep->addr); addr && !result; addr = tl_sweep_next(sweep, addr + 1)) {
+        uint64_t at = addr - range->addr;
+        if (tl_decode_with(&decoder, range->bytes + at, range->size - at, addr, &insn) == 0 &&
+            exit_kind(&insn, ranges, count, &kind))
+            result = add(exits, addr, kind);
+    }
+    return result;
+}
+
+int tl_sweep_exits(const struct tl_range *ranges, const struct tl_sweep *sweeps, size_t count, struct tl_exit **exits,
+                   size_t *exit_count)
+{
+    struct exits found = {0};
+    for (size_t i = 0; i < count; i++)
+        if (add_exits_of(ranges, count, &ranges[i], &sweeps[i], &found) != 0) {
+            free(found.list);
+            return -ENOMEM;
+        }
+    if (found.used > 1)
+        qsort(found.list, found.used, sizeof *found.list, by_address);
+    *exits = found.list;
+    *exit_count = found.used;
+    return 0;
+}
