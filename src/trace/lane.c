@@ -2,14 +2,14 @@
  *
  * One lane: a ring with one writer at a time, in memory that the probed program can scribble on.
  *
- * Honest writers first. A hit claims the lane (busy = 1), reads the counter, writes the event, stores head, and leaves
- * the lane (busy = 0). We read in the opposite order: busy, then head. So if busy is 0, head covers every hit that has
- * claimed the lane before; all hits still to come read the counter after our reading of it.
+ * Honest writers first. A hit marks the lane (busy = 1), reads the counter, writes the event, stores head, and leaves
+ * the lane (busy = 0). We read in the opposite order: busy, then head. So if busy is 0, head covers every hit whose
+ * mark has reached us; all others read the counter after our reading of it, or just before.
  *
  * Then the others. head, and every byte below it, are numbers from an enemy. Each is read once, into our own memory,
  * and judged there; what makes no sense costs the lane all that it holds (there is no way to find the next event behind
- * a broken one) and is counted as damage. The shared tail is ours to write and never read: scribbling on it can make
- * the writer overwrite events, which is damage again, but cannot lead us anywhere.
+ * a broken one) and is counted as damage. The shared tail is ours to write and never believed: scribbling on it can
+ * make the writer overwrite events, which is damage again, but cannot lead us anywhere.
  */
 #include "trace/lane.h"
 
@@ -45,7 +45,9 @@ void tl_lane_look(struct tl_lane_reader *lane, const struct tl_lane_limits *limi
 
 void tl_lane_publish(struct tl_lane_reader *lane)
 {
-    __atomic_store_n(&lane->shared->tail, lane->tail, __ATOMIC_RELEASE);
+    /* Compared, so that lanes in which nothing happens stay in everybody's cache, and what was scribbled is mended. */
+    if (__atomic_load_n(&lane->shared->tail, __ATOMIC_RELAXED) != lane->tail)
+        __atomic_store_n(&lane->shared->tail, lane->tail, __ATOMIC_RELEASE);
     lane->published = lane->tail;
 }
 

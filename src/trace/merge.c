@@ -3,9 +3,10 @@
  * Events of all lanes in order of time, as they happen.
  *
  * The question is when an event may be given out: not before every older one has become visible. A hit reads the
- * counter after it claimed its lane, so: read the counter (W), then look at each lane. A lane that is idle then shows
- * every event older than W that it will ever have. If all are idle, everything older than W can be merged and given
- * out.
+ * counter after it marked its lane as busy, so: read the counter (W), then look at each lane. A lane that is idle then
+ * shows every event older than W that it will ever have. If all are idle, everything older than W can be merged and
+ * given out; less TL_HIT_SETTLE, for the mark may be on its way to us for a while, and counters of different
+ * processors may differ a little.
  *
  * A lane that is busy has one hit under way, whose event may be as old as the moment at which the lane was last known
  * to be idle, but not older than the last event in it. That is how far the merge may go once the lane is empty. Mostly
@@ -19,10 +20,6 @@
 #include "trace/merge.h"
 
 #include <string.h>
-
-/* The counter may be read a little before the claim is visible (neither instruction waits for the other), and counters
- * of different processors may differ a little. In ticks: more than a microsecond. */
-enum { SLACK = 4096 };
 
 static bool older(const struct tl_reader *reader, uint16_t a, uint16_t b)
 {
@@ -52,9 +49,10 @@ static uint64_t earlier(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
-static uint64_t no_slack(uint64_t tsc)
+/* Where a lane was idle at `tsc`, all events older than this are visible. */
+static uint64_t certain(uint64_t tsc)
 {
-    return tsc > SLACK ? tsc - SLACK : 0;
+    return tsc > TL_HIT_SETTLE ? tsc - TL_HIT_SETTLE : 0;
 }
 
 /* How far the merge may go while this lane has no event to show. */
@@ -62,7 +60,7 @@ static uint64_t lane_bound(const struct tl_reader *reader, const struct tl_lane_
 {
     if (!lane->busy || now_ns - lane->busy_since_ns >= reader->patience_ns)
         return UINT64_MAX;
-    uint64_t settled = no_slack(lane->settled);
+    uint64_t settled = certain(lane->settled);
     return settled > lane->last_tsc ? settled : lane->last_tsc;
 }
 
@@ -141,7 +139,7 @@ size_t tl_reader_poll(struct tl_reader *reader, tl_record_fn *fn, void *context)
                           .context = context,
                           .newest = after.tsc,
                           .now_ns = before.ns,
-                          .bound = no_slack(before.tsc),
+                          .bound = certain(before.tsc),
                           .wait = !full};
     return run(reader, &merge);
 }

@@ -38,7 +38,8 @@ static bool blocks_fit(const struct tl_hit_control *layout, uint64_t size)
 static bool lanes_fit(const struct tl_hit_control *layout, uint64_t size)
 {
     uint64_t ring = layout->lane_bytes;
-    if (layout->lane_count > TL_LANES_MAX || layout->lanes % 64 || layout->lane_stride % 64 || ring < 64 ||
+    if (layout->lane_count > TL_LANES_MAX || layout->lane_shift > 31 ||
+        1u << layout->lane_shift >= layout->lane_count || layout->lanes % 64 || layout->lane_stride % 64 || ring < 64 ||
         ring > (uint64_t)1 << 40 || ring & (ring - 1))
         return false;
     return layout->lane_stride >= sizeof(struct tl_lane) + counts_bytes(layout->probe_count) + ring &&
@@ -108,6 +109,8 @@ static void add(const uint64_t *from, uint32_t count, uint64_t *to)
         to[i] += __atomic_load_n(&from[i], __ATOMIC_RELAXED);
 }
 
+/* A block or lane that nobody owns holds nothing, and looking through it would make the kernel allocate it. The
+ * overflow block, the last, and the lanes behind those of threads belong to nobody in particular. */
 void tl_reader_counts(const struct tl_reader *reader, uint64_t *counts)
 {
     const struct tl_hit_control *layout = &reader->layout;
@@ -120,8 +123,11 @@ void tl_reader_counts(const struct tl_reader *reader, uint64_t *counts)
         if (i == blocks - 1 || __atomic_load_n(&block->owner, __ATOMIC_ACQUIRE) != 0)
             add(block->counts, layout->probe_count, counts);
     }
-    for (uint32_t i = 0; i < layout->lane_count; i++)
-        add(reader->lanes[i].shared->counts_and_ring, layout->probe_count, counts);
+    for (uint32_t i = 0; i < layout->lane_count; i++) {
+        const struct tl_lane *lane = reader->lanes[i].shared;
+        if (i >> layout->lane_shift || __atomic_load_n(&lane->owner, __ATOMIC_ACQUIRE) != 0)
+            add(lane->counts_and_ring, layout->probe_count, counts);
+    }
 }
 
 uint64_t tl_reader_time(struct tl_reader *reader, uint64_t tsc)
