@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Names and addresses of one ELF file, and of the files mapped into a process. Built on elfutils; hostile files give an error,
- * never a crash. Addresses of a file are its own virtual addresses; a module adds the load bias.
+ * Names and addresses of one ELF file, and of the files mapped into a process. Built on elfutils; hostile files give an
+ * error, never a crash. Addresses of a file are its own virtual addresses; a module adds the load bias.
  */
 #ifndef TRAPLINE_SYMBOL_H
 #define TRAPLINE_SYMBOL_H
@@ -14,15 +14,17 @@
 #include "trapline/error.h"
 
 enum tl_function_kind {
-    TL_FUNCTION,        /* an ordinary function */
-    TL_FUNCTION_IFUNC,  /* the symbol is a resolver; what runs is decided at load */
-    TL_FUNCTION_UNNAMED /* known only from .eh_frame; name is NULL */
+    TL_FUNCTION,         /* an ordinary function */
+    TL_FUNCTION_IFUNC,   /* the symbol is a resolver; what runs is decided at load */
+    TL_FUNCTION_UNNAMED, /* known only from .eh_frame; name is NULL */
+    TL_FUNCTION_PART     /* no function of its own: a piece that the compiler put elsewhere (`f.cold`; name NULL in a
+                            stripped file) */
 };
 
 struct tl_function {
-    const char *name;   /* without version suffix; owned by the object */
+    const char *name;    /* without version suffix; owned by the object */
     uint64_t addr, size; /* size as far as known (symbol size, else the FDE's, else up to the next function) */
-    uint8_t kind;       /* enum tl_function_kind */
+    uint8_t kind;        /* enum tl_function_kind */
     bool global;
 };
 
@@ -32,10 +34,14 @@ struct tl_part {
 
 struct tl_object;
 
-/* Open the ELF file at `path`: x86-64 executables and shared objects only. Reads .symtab, .dynsym, .gnu_debugdata's absence is no error, the
- * separate debug file by build-id or debug link (below /usr/lib/debug), .eh_frame. -ENOENT, -EACCES, -ENOEXEC (no ELF, or another machine:
- * the text says which), -EINVAL (truncated, hostile). `display` is the name to show, or NULL for `path`. */
+/* Open the ELF file at `path`: x86-64 executables and shared objects only. Reads .symtab, .dynsym, .gnu_debugdata's
+ * absence is no error, the separate debug file by build-id or debug link (below /usr/lib/debug), .eh_frame. -ENOENT,
+ * -EACCES, -ENOEXEC (no ELF, or another machine: the text says which), -EINVAL (truncated, hostile). `display` is the
+ * name to show, or NULL for `path`. */
 int tl_object_open(const char *path, const char *display, struct tl_object **object, struct tl_error *error);
+/* The same for a file's image in memory, which is copied. */
+int tl_object_open_memory(const void *bytes, size_t size, const char *display, struct tl_object **object,
+                          struct tl_error *error);
 void tl_object_close(struct tl_object *object); /* NULL is allowed */
 
 const char *tl_object_path(const struct tl_object *object);
@@ -47,14 +53,17 @@ const char *tl_object_soname(const struct tl_object *object);      /* or NULL */
 /* All functions, by address, then name; several names of one address are several entries. */
 const struct tl_function *tl_object_functions(const struct tl_object *object, size_t *count);
 /* Functions named exactly so (a glob: with * ? [ ]). Calls each(); a non-zero return stops and is returned. */
-int tl_object_match(const struct tl_object *object, const char *glob, int (*each)(void *context, const struct tl_function *function),
-                    void *context);
+int tl_object_match(const struct tl_object *object, const char *glob,
+                    int (*each)(void *context, const struct tl_function *function), void *context);
 /* The function that holds `addr`, or NULL. */
 const struct tl_function *tl_object_function_at(const struct tl_object *object, uint64_t addr);
-/* All pieces of a function: its own and its `.cold` (or unnamed) parts, the entry's first. Returns how many, at most `most`. */
-size_t tl_object_parts(const struct tl_object *object, const struct tl_function *function, struct tl_part *parts, size_t most);
+/* All pieces of a function: its own and its `.cold` (or unnamed) parts, the entry's first. Returns how many, at most
+ * `most`. */
+size_t tl_object_parts(const struct tl_object *object, const struct tl_function *function, struct tl_part *parts,
+                       size_t most);
 
-/* Bytes of the file at a virtual address inside an executable segment; *available is how many follow. NULL: not there. */
+/* Bytes of the file at a virtual address inside an executable segment; *available is how many follow. NULL: not there.
+ */
 const uint8_t *tl_object_text(const struct tl_object *object, uint64_t addr, size_t *available);
 /* File offset <-> virtual address, by the executable program headers. -ENOENT. */
 int tl_object_offset_to_addr(const struct tl_object *object, uint64_t offset, uint64_t *addr);
@@ -66,10 +75,11 @@ bool tl_object_in_rseq(const struct tl_object *object, uint64_t addr);
 
 /* One file mapped into a process. */
 struct tl_module {
-    char *path;              /* as in /proc/PID/maps */
-    struct tl_object *object; /* opened through /proc/PID/map_files or /proc/PID/root, NULL where that failed (why in `refused`) */
-    uint64_t bias;           /* live address = file address + bias */
-    uint64_t start, end;     /* lowest and highest live address mapped */
+    char *path; /* as in /proc/PID/maps */
+    struct tl_object
+        *object;   /* opened through /proc/PID/map_files or /proc/PID/root, NULL where that failed (why in `refused`) */
+    uint64_t bias; /* live address = file address + bias */
+    uint64_t start, end; /* lowest and highest live address mapped */
     bool is_exe, is_interpreter, is_vdso;
     struct tl_error refused;
 };
@@ -84,17 +94,21 @@ struct tl_modules {
 int tl_modules_read(pid_t pid, struct tl_modules *modules, struct tl_error *error);
 void tl_modules_free(struct tl_modules *modules);
 
-/* The modules that PATH of a spec means: a full path (same file: device and inode, so symlinks work), a name as loaded ("libc.so.6", "libc"),
- * "EXE" for the program, a glob over paths and base names; NULL: all. Returns the first index >= from that matches, or -ENOENT. */
+/* The modules that PATH of a spec means: a full path (same file: device and inode, so symlinks work), a name as loaded
+ * ("libc.so.6", "libc"), "EXE" for the program, a glob over paths and base names; NULL: all. Returns the first index >=
+ * from that matches, or -ENOENT. */
 int tl_modules_find(const struct tl_modules *modules, const char *path, size_t from);
 /* The module that holds a live address, or NULL. */
 const struct tl_module *tl_modules_at(const struct tl_modules *modules, uint64_t addr);
 /* "name+0x12" for a live address, "[libc.so.6]+0x…" where no function is known, "0x…" outside. */
 void tl_modules_describe(const struct tl_modules *modules, uint64_t addr, char *text, size_t size);
 
-/* What an ifunc was resolved to in a live process, found in the relocated slots of its modules (IRELATIVE, JUMP_SLOT, GLOB_DAT). `read`
- * reads the target's memory, 0 or -errno. Result: a live address. -ENOENT when nothing has bound it yet. */
-int tl_modules_resolve_ifunc(const struct tl_modules *modules, const struct tl_module *module, const struct tl_function *function,
-                             int (*read)(void *host, uint64_t addr, void *bytes, size_t size), void *host, uint64_t *addr);
+/* What an ifunc was resolved to in a live process, found in the relocated slots of its modules (IRELATIVE, JUMP_SLOT,
+ * GLOB_DAT). `read` reads the target's memory, 0 or -errno. Result: a live address. -ENOENT when nothing has bound it
+ * yet. */
+int tl_modules_resolve_ifunc(const struct tl_modules *modules, const struct tl_module *module,
+                             const struct tl_function *function,
+                             int (*read)(void *host, uint64_t addr, void *bytes, size_t size), void *host,
+                             uint64_t *addr);
 
 #endif
