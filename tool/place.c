@@ -197,7 +197,9 @@ static int try_plan(struct placed *placed, const struct options *options)
     }
     memcpy(placed->region.area, placed->assembly.image, placed->assembly.image_size);
     tl_blob_prepare(placed->blob, placed->region.area_addr);
-    runtime.gate = tl_blob_gate(runtime.addr, placed->region.area_addr, placed->assembly.layout);
+    runtime.gate = (struct tl_gate){.enter = runtime.addr + tl_blob_enter(),
+                                    .counts = placed->region.area_addr + placed->assembly.layout->blocks,
+                                    .claim = runtime.addr + tl_blob_claim()};
     error = tl_apply(tl_remote_port(placed->remote), placed->selection.sites, placed->selection.site_count,
                      &placed->plan, &runtime, &placed->applied);
     if (error == -EEXIST)
