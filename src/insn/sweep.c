@@ -133,24 +133,40 @@ struct walk {
 static void reach(struct walk *walk, uint64_t addr)
 {
     uint64_t at = addr - walk->reader->range->addr;
-    if (at >= walk->reader->range->size || test_bit(walk->seen, at))
-        return;
-    set_bit(walk->seen, at);
-    walk->pending[walk->used++] = at;
+    if (at < walk->reader->range->size && !test_bit(walk->seen, at))
+        walk->pending[walk->used++] = at;
+    if (at < walk->reader->range->size)
+        set_bit(walk->seen, at);
 }
 
-static void walk_all(struct walk *walk)
+static bool is_call(const struct tl_insn *insn)
 {
-    struct tl_insn insn;
-    while (walk->used) {
-        uint64_t at = walk->pending[--walk->used];
-        if (decode_at(walk->reader, at, &insn) != 0)
-            continue;
-        trust(walk->reader->sweep, at, insn.length);
+    return insn->flow == TL_FLOW_CALL || insn->flow == TL_FLOW_CALL_INDIRECT;
+}
+
+/* One straight run: from `start` to where control leaves, or to what was read before. A run that ends in what cannot be
+ * code was none itself, as far back as the last call (which then does not come back). */
+static void walk_run(struct walk *walk, uint64_t start)
+{
+    struct reader *reader = walk->reader;
+    struct tl_insn insn = {0};
+    uint64_t end = start, safe = start;
+    for (bool more = true; more;) {
+        if (decode_at(reader, end, &insn) != 0 || insn.implausible) {
+            end = safe;
+            break;
+        }
+        end += insn.length;
+        if (is_call(&insn))
+            safe = end;
+        more = goes_on(&insn) && end < reader->sweep->size && !test_bit(walk->seen, end);
+    }
+    for (uint64_t at = start; at < end; at += insn.length) {
+        decode_at(reader, at, &insn);
+        set_bit(walk->seen, at);
+        trust(reader->sweep, at, insn.length);
         if (has_target(&insn))
             reach(walk, insn.target);
-        if (goes_on(&insn))
-            reach(walk, insn.addr + insn.length);
     }
 }
 
@@ -194,7 +210,8 @@ static int read_by_flow(struct reader *reader, const uint64_t *entries, size_t e
         reach(&walk, sweep->addr);
         for (size_t i = 0; i < entry_count; i++)
             reach(&walk, entries[i]);
-        walk_all(&walk);
+        while (walk.used)
+            walk_run(&walk, walk.pending[--walk.used]);
         drop_overlaps(reader);
         sweep->instructions = count_bits(sweep->boundaries, bitmap);
     }

@@ -80,6 +80,16 @@ static void calls_come_back_and_stops_do_not(void **state)
     expect_boundaries(&range, NULL, 0, true, "X----X-X- ");
 }
 
+static void a_run_into_data_was_data_itself(void **state)
+{
+    (void)state;
+    /* both ways of the first branch end in 06 without a call between */
+    struct tl_range range = RANGE(0x74, 0x03, 0x90, 0x90, 0x06, 0x90, 0xff, 0xd0, 0x90, 0x06);
+    expect_boundaries(&range, NULL, 0, true, "          ");
+    struct tl_range call = RANGE(0xeb, 0x01, 0x06, 0x90, 0xff, 0xd0, 0x90, 0x06);
+    expect_boundaries(&call, NULL, 0, true, "X- XX-  ");
+}
+
 static void text_and_tables_are_not_read_as_code(void **state)
 {
     (void)state;
@@ -150,6 +160,7 @@ int main(void)
         cmocka_unit_test(an_undecodable_byte_leaves_only_what_is_reached),
         cmocka_unit_test(a_branch_into_an_instruction_is_a_contradiction),
         cmocka_unit_test(calls_come_back_and_stops_do_not),
+        cmocka_unit_test(a_run_into_data_was_data_itself),
         cmocka_unit_test(text_and_tables_are_not_read_as_code),
         cmocka_unit_test(an_instruction_entered_behind_its_lock_is_no_boundary),
         cmocka_unit_test(an_empty_range_has_nothing),
