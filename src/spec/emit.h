@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Writing byte code: a buffer that only ever complains once, and jumps that are patched when their target is known.
+ * Internal to the tool.
+ */
+#ifndef TRAPLINE_SPEC_EMIT_H
+#define TRAPLINE_SPEC_EMIT_H
+
+#include <stdbool.h>
+
+#include "hit/program.h"
+#include "spec/filter.h"
+
+struct tl_emit {
+    struct tl_operation code[TL_PROGRAM_MAX];
+    size_t length;
+    char *strings; /* constants, each terminated */
+    size_t strings_size;
+    int error; /* the first one: -E2BIG, -ENOMEM */
+};
+
+/* Jumps that wait for their target, chained through their imm; TL_NO_JUMPS for none. */
+enum { TL_NO_JUMPS = -1 };
+
+void tl_emit(struct tl_emit *emit, enum tl_op op, unsigned a, unsigned b, int64_t imm);
+void tl_emit_jump(struct tl_emit *emit, enum tl_op op, int64_t *jumps);
+/* All of these go to the next operation that is written. */
+void tl_emit_land(struct tl_emit *emit, int64_t jumps);
+
+/* Code that jumps if the expression's truth is `sense`, else goes on behind it. The slots it reads have been stored. */
+void tl_emit_branch(struct tl_emit *emit, const struct tl_expr *expr, bool sense, int64_t *jumps);
+/* Code that pushes the expression's value. */
+void tl_emit_value(struct tl_emit *emit, const struct tl_expr *expr);
+
+#endif
