@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A hit: find a lane, do each action of the site in order, leave.
+ */
+#include "hit/runtime.h"
+
+static inline uint64_t fs_base(uint32_t flags)
+{
+    uint64_t base = 0;
+    if (flags & TL_HIT_FS_SELF)
+        __asm__ volatile("movq %%fs:0, %0" : "=r"(base));
+    else if (flags & TL_HIT_FSGSBASE)
+        __asm__ volatile("rdfsbase %0" : "=r"(base));
+    return base;
+}
+
+static inline uint32_t thread_id(const struct tl_hit_control *area, uint64_t base)
+{
+    if (!base || area->tid_offset == INT32_MIN)
+        return 0;
+    return *(const volatile uint32_t *)(base + (uint64_t)(int64_t)area->tid_offset);
+}
+
+static inline void act(struct tl_hit *hit, const struct tl_hit_action *action, const struct tl_operation *operations)
+{
+    hit->stored = hit->faulted = hit->strings = hit->scratch_used = 0;
+    if (action->operations && !tl_fetch_run(hit, operations + action->first_operation))
+        return;
+    if (action->kind == TL_ACTION_COUNT)
+        hit->lane->counts_and_ring[action->probe]++;
+    else
+        tl_event_write(hit, action->probe);
+}
+
+void tl_hit(struct tl_hit_control *area, struct tl_hit_regs *regs, uint32_t index)
+{
+    const struct tl_hit_site *site = (const struct tl_hit_site *)((char *)area + area->sites) + index;
+    const struct tl_hit_action *action =
+        (const struct tl_hit_action *)((char *)area + area->actions) + site->first_action;
+    const struct tl_operation *operations = (const struct tl_operation *)((char *)area + area->operations);
+    struct tl_hit hit = {.area = area, .regs = regs, .fs_base = fs_base(area->flags), .site = index};
+
+    hit.lane = tl_lane_claim(area, hit.fs_base);
+    if (!hit.lane) {
+        __atomic_fetch_add(&area->missed, site->action_count, __ATOMIC_RELAXED);
+        return;
+    }
+    regs->r[TL_RIP] = site->addr;
+    hit.tid = thread_id(area, hit.fs_base);
+    bool timed = false;
+    for (uint32_t i = 0; i < site->action_count; i++, action++) {
+        if (action->kind == TL_ACTION_EVENT && !timed) {
+            hit.tsc = area->flags & TL_HIT_NO_CLOCK ? 0 : tl_clock_ticks();
+            timed = true;
+        }
+        act(&hit, action, operations);
+    }
+    tl_lane_release(hit.lane);
+}

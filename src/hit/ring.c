@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Lanes: who may write, where, and when the reader sees it. The scheme is told in abi.h.
+ *
+ * A thread's lane is taken without an atomic operation, because only this thread ever takes it: between the look at
+ * `busy` and the store to it a signal handler may take the lane, but it gives it back before we go on. Everything else
+ * of the lane is read after `busy` has been set, so that it is not older than what such a handler left.
+ *
+ * `tail` is the reader's, and whatever the program scribbled over it. A tail that makes no sense means no room. It is
+ * read only when the last one seen leaves no room: its line moves between processors.
+ */
+#include "hit/runtime.h"
+
+enum { PROBES = 16 }; /* how many places of a table are looked at */
+
+static inline uint32_t hash(uint64_t key, uint32_t shift)
+{
+    return shift ? (uint32_t)key * TL_HASH_FACTOR >> (32 - shift) : 0;
+}
+
+/* Whether the place is, or has just become, the property of `key`. */
+static inline bool own(uint64_t *owner, uint64_t key)
+{
+    uint64_t seen = __atomic_load_n(owner, __ATOMIC_RELAXED);
+    if (seen)
+        return seen == key;
+    return __atomic_compare_exchange_n(owner, &seen, key, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED) || seen == key;
+}
+
+struct tl_count_block *tl_hit_claim(struct tl_hit_control *area, uint64_t key, uint32_t displacement)
+{
+    char *table = (char *)area + area->blocks;
+    uint32_t size = 1u << area->table_shift;
+    bool nobody = key == 0 || ~key == 0; /* no thread has such an fs base, or every thread may */
+    for (uint32_t i = 0, at = hash(key, area->table_shift); !nobody && i < PROBES && i < size; i++) {
+        struct tl_count_block *block =
+            (struct tl_count_block *)(table + ((uint64_t)((at + i) & (size - 1)) << area->block_shift));
+        if (own(&block->owner, key))
+            return block;
+    }
+    struct tl_count_block *overflow = (struct tl_count_block *)(table + ((uint64_t)size << area->block_shift));
+    __atomic_fetch_add((uint64_t *)((char *)overflow + displacement), 1, __ATOMIC_RELAXED);
+    return (struct tl_count_block *)((char *)overflow->pad - displacement);
+}
+
+static inline struct tl_lane *lane_at(struct tl_hit_control *area, uint64_t index)
+{
+    return (struct tl_lane *)((char *)area + area->lanes + index * area->lane_stride);
+}
+
+/* The number of the processor, or anything where that cannot be had cheaply. */
+static uint32_t processor(uint32_t flags)
+{
+    uint64_t number;
+    if (flags & TL_HIT_RDPID)
+        __asm__ volatile("rdpid %0" : "=r"(number));
+    else
+        __asm__ volatile("lsl %1, %0" : "=r"(number) : "r"(0x7bul) : "cc"); /* the kernel's segment for getcpu */
+    return number & 0xfff;
+}
+
+static __attribute__((noinline)) struct tl_lane *claim_shared(struct tl_hit_control *area)
+{
+    uint32_t first = 1u << area->lane_shift, count = area->lane_count - first;
+    if (area->lane_count <= first)
+        return NULL;
+    for (uint32_t i = 0, at = processor(area->flags) % count; i < count; i++) {
+        struct tl_lane *lane = lane_at(area, first + at);
+        if (__atomic_load_n(&lane->busy, __ATOMIC_RELAXED) == 0 &&
+            __atomic_exchange_n(&lane->busy, 1, __ATOMIC_ACQUIRE) == 0)
+            return lane;
+        at = at + 1 < count ? at + 1 : 0;
+    }
+    return NULL;
+}
+
+static __attribute__((noinline)) struct tl_lane *claim_slowly(struct tl_hit_control *area, uint64_t fs_base)
+{
+    uint32_t size = 1u << area->lane_shift;
+    for (uint32_t i = 0, at = hash(fs_base, area->lane_shift); fs_base && i < PROBES && i < size; i++) {
+        struct tl_lane *lane = lane_at(area, (at + i) & (size - 1));
+        if (!own(&lane->owner, fs_base))
+            continue;
+        if (lane->busy)
+            break;
+        __atomic_store_n(&lane->busy, 1, __ATOMIC_RELAXED);
+        return lane;
+    }
+    return claim_shared(area);
+}
+
+struct tl_lane *tl_lane_claim(struct tl_hit_control *area, uint64_t fs_base)
+{
+    struct tl_lane *lane = lane_at(area, hash(fs_base, area->lane_shift));
+    if (__builtin_expect(lane->owner == fs_base && !lane->busy && fs_base != 0, 1))
+        __atomic_store_n(&lane->busy, 1, __ATOMIC_RELAXED);
+    else
+        lane = claim_slowly(area, fs_base);
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    return lane;
+}
+
+void tl_lane_release(struct tl_lane *lane)
+{
+    __atomic_store_n(&lane->busy, 0, __ATOMIC_RELEASE);
+}
+
+static bool fits(const struct tl_hit_control *area, struct tl_lane *lane, uint64_t size)
+{
+    uint64_t used = lane->position - lane->tail_seen;
+    return used <= area->lane_bytes && area->lane_bytes - used >= size;
+}
+
+/* The last tail seen leaves no room: look again, and with TL_HIT_BLOCK wait as long as somebody reads. */
+static __attribute__((noinline)) bool wait_for_room(const struct tl_hit_control *area, struct tl_lane *lane,
+                                                    uint64_t size)
+{
+    bool wait = (area->flags & (TL_HIT_BLOCK | TL_HIT_NO_CLOCK)) == TL_HIT_BLOCK && size <= area->lane_bytes;
+    for (;;) {
+        lane->tail_seen = __atomic_load_n(&lane->tail, __ATOMIC_ACQUIRE);
+        if (fits(area, lane, size))
+            return true;
+        uint64_t heartbeat = __atomic_load_n(&area->heartbeat, __ATOMIC_RELAXED);
+        if (!wait || (int64_t)(tl_clock_ticks() - heartbeat) > (int64_t)area->heartbeat_max)
+            return false;
+        __builtin_ia32_pause();
+    }
+}
+
+/* Where the next word goes. */
+struct pen {
+    uint64_t *ring;
+    uint64_t at, mask; /* in words */
+};
+
+static inline void put(struct pen *pen, uint64_t word)
+{
+    pen->ring[pen->at++ & pen->mask] = word;
+}
+
+void tl_event_write(const struct tl_hit *hit, uint32_t probe)
+{
+    const struct tl_hit_control *area = hit->area;
+    struct tl_lane *lane = hit->lane;
+    uint32_t fixed = sizeof(struct tl_event);
+    for (uint32_t left = hit->stored; left; left &= left - 1)
+        fixed += 8;
+    uint32_t size = fixed + ((hit->scratch_used + 7) & ~7u);
+    if (!fits(area, lane, size) && !wait_for_room(area, lane, size)) {
+        lane->lost++;
+        return;
+    }
+
+    struct pen pen = {tl_lane_ring(area, lane), lane->position / 8, area->lane_bytes / 8 - 1};
+    put(&pen, size | (uint64_t)probe << 32);
+    put(&pen, hit->tsc);
+    put(&pen, hit->tid | (uint64_t)hit->site << 32);
+    put(&pen, hit->fs_base);
+    put(&pen, hit->stored | (uint64_t)hit->faulted << 32);
+    for (uint32_t left = hit->stored; left; left &= left - 1) {
+        unsigned slot = (unsigned)__builtin_ctz(left);
+        uint64_t value = lane->slots[slot];
+        put(&pen, hit->strings >> slot & 1 ? value + ((uint64_t)fixed << 32) : value);
+    }
+    const uint64_t *strings = (const uint64_t *)(const void *)lane->scratch;
+    for (uint32_t i = 0; i < hit->scratch_used; i += 8)
+        put(&pen, strings[i / 8]);
+
+    lane->position += size;
+    __atomic_store_n(&lane->head, lane->position, __ATOMIC_RELEASE);
+}

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Internal to src/hit: the parts of the runtime.
+ *
+ * These sources are compiled twice: hosted, as a library for tests, and freestanding into the blob that is mapped into
+ * targets. They call nothing, allocate nothing, hold no lock, use general registers only and no string instructions
+ * (so the direction flag may be anything), and make one system call, process_vm_readv on the process itself. All of
+ * them are safe in signal handlers and on a stack that has a few hundred bytes left.
+ */
+#ifndef TRAPLINE_RUNTIME_H
+#define TRAPLINE_RUNTIME_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "hit/abi.h"
+
+/* What a hit knows, and what its program has fetched so far. */
+struct tl_hit {
+    struct tl_hit_control *area;
+    struct tl_lane *lane;
+    const struct tl_hit_regs *regs;
+    uint64_t fs_base; /* 0: none or unknown */
+    uint64_t tsc;
+    uint32_t tid; /* 0: unknown */
+    uint32_t site;
+    uint32_t stored, faulted, strings; /* a bit a slot; a string's slot holds length | offset in scratch << 32 */
+    uint32_t scratch_used;
+};
+
+/* A hit at `site`, the program's registers in *regs but for rip; rflags as lahf and seto al left them in rax. */
+void tl_hit(struct tl_hit_control *area, struct tl_hit_regs *regs, uint32_t site);
+
+/* The block in which the thread with this key counts (src/probe/hook.c): found, claimed, or, after counting at
+ * `displacement` of the overflow block, one in which an increment at `displacement` harms nobody. */
+struct tl_count_block *tl_hit_claim(struct tl_hit_control *area, uint64_t key, uint32_t displacement);
+
+/* A lane for this hit, or NULL when there is none. */
+struct tl_lane *tl_lane_claim(struct tl_hit_control *area, uint64_t fs_base);
+void tl_lane_release(struct tl_lane *lane);
+
+/* Write the event, or count it as lost. */
+void tl_event_write(const struct tl_hit *hit, uint32_t probe);
+
+/* Run a verified program. Whether the hit counts; what it fetched is in the lane's slots. */
+bool tl_fetch_run(struct tl_hit *hit, const struct tl_operation *code);
+
+/* Copy up to `size` bytes (at most a page) from the program's memory; how many could be read, from the first on. */
+size_t tl_memory_read(const struct tl_hit_control *area, uint64_t addr, void *to, size_t size);
+
+/* Whether `text` matches `pattern` (NUL-terminated; * ? [a-z] [!a-z]), all of it. */
+bool tl_glob_match(const char *pattern, const uint8_t *text, size_t length);
+
+static inline uint64_t tl_clock_ticks(void)
+{
+    uint32_t low, high;
+    __asm__ volatile("rdtsc" : "=a"(low), "=d"(high));
+    return low | (uint64_t)high << 32;
+}
+
+static inline uint64_t *tl_lane_ring(const struct tl_hit_control *area, struct tl_lane *lane)
+{
+    return lane->counts_and_ring + (((uint64_t)area->probe_count + 7) & ~(uint64_t)7);
+}
+
+#endif
