@@ -5,27 +5,12 @@
 #include "check.h"
 
 #include <pthread.h>
+#include <sched.h>
 
 #include "producer.h"
 #include "trace/reader.h"
 
-enum { WRITERS = 4, HITS = 50000 };
-
-struct writer {
-    pthread_t thread;
-    const struct area *area;
-    uint32_t tid;
-    unsigned *running;
-};
-
-static void *write_hits(void *context)
-{
-    struct writer *writer = context;
-    for (uint64_t i = 1; i <= HITS; i++)
-        area_hit(writer->area, 0, writer->tid, i);
-    __atomic_sub_fetch(writer->running, 1, __ATOMIC_RELEASE);
-    return NULL;
-}
+enum { WRITERS = 4, HITS = 20000, AHEAD = 64 };
 
 struct seen {
     uint64_t events, last_tsc, last_ns, backwards, out_of_sequence;
@@ -41,8 +26,28 @@ static int look_at(void *context, const struct tl_record *record)
     seen->out_of_sequence += record->values[0] <= seen->last_value[record->tid];
     seen->last_tsc = record->tsc;
     seen->last_ns = record->time_ns;
-    seen->last_value[record->tid] = record->values[0];
+    __atomic_store_n(&seen->last_value[record->tid], record->values[0], __ATOMIC_RELEASE);
     return 0;
+}
+
+struct writer {
+    pthread_t thread;
+    const struct area *area;
+    uint32_t tid;
+    unsigned *running;
+    const uint64_t *read; /* where it is to keep step with the reader, so that both work at the same time for long */
+};
+
+static void *write_hits(void *context)
+{
+    struct writer *writer = context;
+    for (uint64_t i = 1; i <= HITS; i++) {
+        while (writer->read && i > __atomic_load_n(writer->read, __ATOMIC_ACQUIRE) + AHEAD)
+            sched_yield();
+        area_hit(writer->area, 0, writer->tid, i);
+    }
+    __atomic_sub_fetch(writer->running, 1, __ATOMIC_RELEASE);
+    return NULL;
 }
 
 static struct tl_reader_totals race(uint32_t lanes, uint64_t ring, uint64_t patience_ns, bool lose, struct seen *seen)
@@ -57,6 +62,7 @@ static struct tl_reader_totals race(uint32_t lanes, uint64_t ring, uint64_t pati
     assert_int_equal(tl_reader_open(area.base, area.size, &area.layout, &options, &reader), 0);
     for (uint32_t i = 0; i < WRITERS; i++) {
         writers[i] = (struct writer){.area = &area, .tid = i, .running = &running};
+        writers[i].read = lose ? NULL : &seen->last_value[i];
         assert_int_equal(pthread_create(&writers[i].thread, NULL, write_hits, &writers[i]), 0);
     }
     /* Where events are to be lost, none is read before one is. */
