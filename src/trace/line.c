@@ -179,9 +179,16 @@ void tl_line_json_string(struct tl_line *line, const char *text, size_t length)
 
 void tl_line_plain(struct tl_line *line, const char *text)
 {
-    for (; *text; text++) {
-        unsigned char c = (unsigned char)*text;
-        bool harmless = c >= ' ' && c != 0x7f;
-        tl_line_char(line, harmless ? (char)c : '?');
+    size_t left = strlen(text), bytes;
+    for (; left; text += bytes, left -= bytes) {
+        const unsigned char *s = (const unsigned char *)text;
+        bytes = utf8_length(s, left);
+        bool control = s[0] < ' ' || s[0] == 0x7f || (s[0] == 0xc2 && s[1] < 0xa0);
+        if (bytes == 0 || control) {
+            tl_line_char(line, '?');
+            bytes = bytes ? bytes : 1;
+        } else {
+            append(line, text, bytes);
+        }
     }
 }

@@ -30,7 +30,7 @@ void tl_line_digits(struct tl_line *line, uint64_t value, unsigned width); /* wi
 void tl_line_c_string(struct tl_line *line, const char *text, size_t length);
 /* In double quotes, escaped as in JSON; UTF-8 stays, bytes that are not UTF-8 become U+FFFD. */
 void tl_line_json_string(struct tl_line *line, const char *text, size_t length);
-/* As it is, except that what could break a line or a terminal becomes '?'. */
+/* As it is, except that what is not UTF-8 or could break a line or a terminal becomes '?'. */
 void tl_line_plain(struct tl_line *line, const char *text);
 
 #endif
