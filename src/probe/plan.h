@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * From places to a plan: which bytes to write where, what to map, and how it is undone. Pure: bytes and an address-space
- * map in, a plan out; src/probe/apply.c carries it out on a host.
+ * From places to a plan: which bytes to write where, what to map, and how it is undone. Pure: bytes and an
+ * address-space map in, a plan out; src/probe/apply.c carries it out on a host.
  */
 #ifndef TRAPLINE_PLAN_H
 #define TRAPLINE_PLAN_H
+
+#include <stdbool.h>
 
 #include "insn/insn.h"
 #include "probe/hook.h"
@@ -30,18 +32,21 @@ enum tl_site_mode {
 /* One place to probe, in; and what became of it, out. */
 struct tl_site {
     uint64_t addr;
-    uint8_t text[32];       /* in: the live bytes from addr on (zero-padded at the end of the mapping) */
-    uint8_t text_length;    /* in: how many of them are valid */
-    uint8_t mode;           /* in: enum tl_site_mode */
-    struct tl_hook hook;    /* in: kind and index (and its shifts, flags); the planner fills in gate */
-    uint32_t boundaries;    /* in: bit i set: an instruction begins at addr + i (bit 0 always) */
+    uint8_t text[32];     /* in: the live bytes from addr on (zero-padded at the end of the mapping) */
+    uint8_t text_length;  /* in: how many of them are valid */
+    uint8_t mode;         /* in: enum tl_site_mode */
+    struct tl_hook hook;  /* in: kind and index (and its shifts, flags); the planner fills in gate */
+    uint32_t boundaries;  /* in: bit i set: an instruction begins at addr + i (bit 0 always) */
+    uint32_t foreign;     /* in: bit i set: text[i] is somebody else's breakpoint (not at i = 0)… */
+    uint8_t original[32]; /* in: … and original[i] is what the program has there */
     /* out */
-    uint8_t why;            /* enum tl_why; TL_WHY_NONE: it is in the plan */
-    uint8_t tactic;         /* enum tl_tactic */
-    uint8_t not_better;     /* enum tl_why: why not a faster tactic */
-    uint64_t trampoline;    /* where its hook begins */
+    uint8_t why;         /* enum tl_why; TL_WHY_NONE: it is in the plan */
+    uint8_t tactic;      /* enum tl_tactic */
+    uint8_t not_better;  /* enum tl_why: why not a faster tactic */
+    uint8_t guarded;     /* a breakpoint that somebody sets on a neighbouring instruction leaves its jump right */
+    uint64_t trampoline; /* where its hook begins */
     uint32_t trampoline_size;
-    uint32_t copy_at;       /* offset in the trampoline of the displaced copy */
+    uint32_t copy_at; /* offset in the trampoline of the displaced copy */
 };
 
 /* An occupied piece of the address space, in order of address. `grow_down`/`grow_up`: bytes beside it to keep clear. */
@@ -51,13 +56,17 @@ struct tl_area {
 };
 
 struct tl_plan_options {
-    uint32_t tactics;        /* bit (1 << TL_TACTIC_X) allowed; 0: all that jump */
-    size_t max_mappings;     /* how many more mappings the target may have */
-    uint64_t lowest, highest; /* usable addresses: vm.mmap_min_addr, and the end of user space (0x7ffffffff000) */
+    uint32_t tactics;    /* bit (1 << TL_TACTIC_X) allowed; 0: all that jump */
+    size_t max_mappings; /* how many more mappings the target may have */
+    uint64_t lowest,
+        highest; /* usable addresses: vm.mmap_min_addr, and the end of user space (0x7ffffffff000); 0: these */
+    /* The bytes behind a punned jump are part of it. When a debugger puts a breakpoint on an instruction there, the
+     * jump leads elsewhere: be there too. Costs pages and mappings; best effort, see tl_site.guarded. */
+    bool guard_breakpoints;
 };
 
-/* Map `size` bytes at `addr`, read and execute, private, from offset `pool` of the plan's pool. Several mappings may share
- * pool pages. size, addr and pool are multiples of 4096. */
+/* Map `size` bytes at `addr`, read and execute, private, from offset `pool` of the plan's pool. Several mappings may
+ * share pool pages. size, addr and pool are multiples of 4096. */
 struct tl_plan_map {
     uint64_t addr, size, pool;
 };
@@ -71,29 +80,39 @@ struct tl_plan_write {
     uint8_t length;
     uint8_t old_bytes[TL_INSN_MAX], new_bytes[TL_INSN_MAX];
 };
+/* A trampoline, and the index of its site. */
+struct tl_plan_trampoline {
+    uint64_t addr;
+    uint32_t site;
+};
 
 struct tl_plan {
-    struct tl_plan_map *maps;
+    struct tl_plan_map *maps; /* in order of address */
     size_t map_count;
     struct tl_plan_gate *gates;
     size_t gate_count;
-    struct tl_plan_write *writes; /* in order of address */
+    struct tl_plan_write *writes; /* to be done in this order (the highest address first) and undone in reverse: a jump
+                                   * may have bytes of the one before it as its own */
     size_t write_count;
     uint8_t *pool;
     size_t pool_size;
     size_t planned, refused;
+    size_t guarded;                         /* of those planned */
+    struct tl_plan_trampoline *trampolines; /* of the sites planned, in order of address */
 };
 
-/* Plan all sites (any order, no duplicates; sorted by address on return). Sites that cannot be probed are refused one by
- * one in site->why and never fail the plan. 0, -ENOMEM, -EINVAL. */
+/* Plan all sites (any order, no duplicates; sorted by address on return). Sites that cannot be probed are refused one
+ * by one in site->why and never fail the plan. Plans know nothing of each other: where one is in force, its jumps are
+ * part of the text, and a second plan must not have sites within 8 bytes behind one of its sites. 0, -ENOMEM, -EINVAL.
+ */
 int tl_plan_build(struct tl_site *sites, size_t count, const struct tl_area *areas, size_t area_count,
                   const struct tl_plan_options *options, struct tl_plan *plan);
 void tl_plan_free(struct tl_plan *plan);
 
-/* Where a thread found at `pc` inside the plan's memory may be moved to, with its registers as they are. 0 and *original;
- * -EAGAIN: inside the plan's memory, but it has to run on; -ENOENT: not in the plan's memory. *fix_rcx is set where rcx has
- * to become *original (behind a displaced syscall). */
-int tl_plan_locate(const struct tl_site *sites, size_t count, const struct tl_plan *plan, uint64_t pc, uint64_t *original,
-                   int *fix_rcx);
+/* Where a thread found at `pc` inside the plan's memory may be moved to, with its registers as they are. 0 and
+ * *original; -EAGAIN: inside the plan's memory, but it has to run on; -ENOENT: not in the plan's memory. *fix_rcx is
+ * set where rcx has to become *original (behind a displaced syscall). */
+int tl_plan_locate(const struct tl_site *sites, size_t count, const struct tl_plan *plan, uint64_t pc,
+                   uint64_t *original, int *fix_rcx);
 
 #endif

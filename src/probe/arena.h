@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Arenas: stretches of memory near a group of sites that hold their trampolines, one after the other, behind one gate
+ * page. For this room only.
+ */
+#ifndef TRAPLINE_ARENA_H
+#define TRAPLINE_ARENA_H
+
+#include "probe/space.h"
+#include "probe/tactic.h"
+
+struct tl_arena {
+    uint64_t gate; /* its address; the trampolines begin a page behind */
+    uint64_t size; /* of the address space taken for trampolines */
+    uint8_t *code; /* `used` bytes of `room` */
+    uint64_t used, room;
+};
+
+struct tl_arenas {
+    struct tl_space *space;
+    struct tl_arena *arenas;
+    size_t count, most; /* how many there are, and may be */
+};
+
+void tl_arenas_free(struct tl_arenas *arenas);
+
+/* Make the trampoline of a job: hook, copy, way back. `expected` is how many more may come near. TL_WHY_NONE, or why
+ * not; -ENOMEM in *error. */
+enum tl_why tl_arena_emit(struct tl_arenas *arenas, struct tl_job *job, size_t expected, int *error);
+
+#endif

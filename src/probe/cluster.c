@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Neighbours. The jump of a short instruction runs on into the bytes behind it, and where these belong to a site too,
+ * they are the bytes of that site's jump. So jumps are placed from the highest address down: whatever a jump runs into
+ * is settled then, and stays. Writing in that order, and taking back in the reverse, the program is right at each step.
+ *
+ * When a jump gets nowhere because of what its neighbours above made of their bytes, these are placed once more
+ * in other ways. Each try gives each of them one of its other choices, and the tries are spread over all combinations:
+ * what is needed is a byte or two that lead to free memory, which many combinations do. Neighbours still further above
+ * are left alone: the jump does not run into them.
+ */
+#include <string.h>
+
+#include "probe/planner.h"
+
+enum { TRIES = 160, REOPENED_MAX = 8, DIRECT_CHOICES = 24, REACH = 16 };
+
+/* How far behind its address a job's jump may end. */
+static uint64_t jump_end(const struct tl_job *job)
+{
+    unsigned beyond = job->room >= TL_JUMP_BYTES ? 0 : TL_JUMP_BYTES - 1;
+    return job->site->addr + job->room + beyond;
+}
+
+size_t tl_cluster_end(const struct tl_planner *planner, size_t first)
+{
+    size_t end = first + 1;
+    while (end < planner->count && planner->jobs[end].site->addr < jump_end(&planner->jobs[end - 1]))
+        end++;
+    return end;
+}
+
+unsigned tl_cluster_room(const struct tl_planner *planner, size_t first, size_t end)
+{
+    unsigned room = TL_JUMP_BYTES;
+    for (size_t i = first; i < end; i++)
+        if (planner->jobs[i].complete && planner->jobs[i].room < room)
+            room = planner->jobs[i].room;
+    return room;
+}
+
+/* The bytes from a job's address on as they will be, with the jumps above it that are placed. */
+static void current_text(const struct tl_planner *planner, size_t number, uint8_t text[TL_TEXT_BYTES])
+{
+    const struct tl_site *site = planner->jobs[number].site;
+    memcpy(text, site->text, TL_TEXT_BYTES);
+    for (size_t i = number + 1; i < planner->count; i++) {
+        const struct tl_job *above = &planner->jobs[i];
+        uint64_t offset = above->site->addr - site->addr;
+        if (offset >= REACH)
+            break;
+        if (above->placed)
+            memcpy(text + offset, above->bytes, above->length);
+    }
+}
+
+static bool place(struct tl_planner *planner, size_t number, unsigned choice)
+{
+    struct tl_job *job = &planner->jobs[number];
+    job->mark = planner->landings.stub_count;
+    job->choice = (uint8_t)choice;
+    if (job->room >= TL_JUMP_BYTES) {
+        job->placed = choice < DIRECT_CHOICES && tl_tactic_jump(job, choice);
+        if (job->placed || choice < DIRECT_CHOICES)
+            return job->placed;
+        choice -= DIRECT_CHOICES - 1;
+    }
+    uint8_t text[TL_TEXT_BYTES];
+    current_text(planner, number, text);
+    job->placed = tl_tactic_punned(&planner->landings, job, text, planner->guard, choice);
+    return job->placed;
+}
+
+/* Take back the jumps of jobs[numbers[0…count)], of which the last was placed last. */
+static void take_back(struct tl_planner *planner, const size_t *numbers, size_t count)
+{
+    if (count)
+        tl_landing_rewind(&planner->landings, planner->jobs[numbers[0]].mark);
+    for (size_t i = 0; i < count; i++)
+        planner->jobs[numbers[i]].placed = false;
+}
+
+/* Place them all in order, each by its choice for this try. */
+static bool place_all(struct tl_planner *planner, const size_t *numbers, size_t count, unsigned try)
+{
+    for (size_t i = 0; i < count; i++) {
+        unsigned choice = (try * (unsigned)(2 * i + 1) + try / TL_CHOICES * (unsigned)(i + 1)) % TL_CHOICES;
+        if (!place(planner, numbers[i], choice)) {
+            take_back(planner, numbers, i);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The placed neighbours that a job's jump may run into, the highest first, and then the job. */
+static size_t reopen(const struct tl_planner *planner, size_t number, size_t numbers[REOPENED_MAX + 1])
+{
+    size_t end = number + 1, count = 0;
+    while (end < planner->count && planner->jobs[end].site->addr < jump_end(&planner->jobs[number]) &&
+           end - number <= REOPENED_MAX)
+        end++;
+    for (size_t i = end; i-- > number + 1;)
+        if (planner->jobs[i].placed)
+            numbers[count++] = i;
+    numbers[count++] = number;
+    return count;
+}
+
+/* Find a way for a job by placing its neighbours otherwise. On failure they are as before. */
+static bool negotiate(struct tl_planner *planner, size_t number)
+{
+    size_t numbers[REOPENED_MAX + 1], count = reopen(planner, number, numbers);
+    uint8_t before[REOPENED_MAX + 1];
+    if (count == 1)
+        return false;
+    for (size_t i = 0; i + 1 < count; i++)
+        before[i] = planner->jobs[numbers[i]].choice;
+    take_back(planner, numbers, count - 1);
+    for (unsigned try = 1; try <= TRIES; try++)
+        if (place_all(planner, numbers, count, try))
+            return true;
+    for (size_t i = 0; i + 1 < count; i++)
+        if (!place(planner, numbers[i], before[i]))
+            planner->jobs[numbers[i]].site->why = TL_WHY_CONFLICT;
+    return false;
+}
+
+static enum tl_why reason(const struct tl_planner *planner, const struct tl_job *job, bool has_neighbours)
+{
+    if (planner->landings.starved)
+        return TL_WHY_MAPPINGS;
+    enum tl_why alone = tl_tactic_alone(&planner->space, job->site, planner->tactics);
+    if (alone != TL_WHY_NONE)
+        return alone;
+    return has_neighbours ? TL_WHY_CONFLICT : TL_WHY_NO_ROOM;
+}
+
+void tl_cluster_place(struct tl_planner *planner, size_t first, size_t end)
+{
+    for (size_t i = end; i-- > first;) {
+        struct tl_job *job = &planner->jobs[i];
+        if (!job->complete)
+            continue;
+        planner->landings.starved = false;
+        if (place(planner, i, 0) || negotiate(planner, i))
+            continue;
+        job->site->why = (uint8_t)reason(planner, job, end - first > 1);
+    }
+}

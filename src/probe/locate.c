@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Where a thread that is found in the plan's memory would be without it. Nothing is kept for this but the plan: on a
+ * landing page the stubs are followed to the trampoline that they lead to; in a trampoline the copy is made once more,
+ * for its marks.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "probe/plan.h"
+
+/* Of the mapping that holds addr: the pool's bytes, and how many follow. NULL: not the plan's. */
+static const uint8_t *mapped(const struct tl_plan *plan, uint64_t addr, uint64_t *available)
+{
+    size_t low = 0, high = plan->map_count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        const struct tl_plan_map *map = &plan->maps[middle];
+        if (addr < map->addr) {
+            high = middle;
+        } else if (addr - map->addr >= map->size) {
+            low = middle + 1;
+        } else {
+            *available = map->size - (addr - map->addr);
+            return plan->pool + map->pool + (addr - map->addr);
+        }
+    }
+    return NULL;
+}
+
+/* The site whose trampoline holds addr, or NULL. */
+static const struct tl_site *site_at(const struct tl_site *sites, size_t count, const struct tl_plan *plan,
+                                     uint64_t addr)
+{
+    size_t low = 0, high = plan->planned;
+    while (low < high) { /* the first that begins above */
+        size_t middle = low + (high - low) / 2;
+        if (plan->trampolines[middle].addr <= addr)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    if (!low || plan->trampolines[low - 1].site >= count)
+        return NULL;
+    const struct tl_site *site = &sites[plan->trampolines[low - 1].site];
+    return addr - site->trampoline < site->trampoline_size ? site : NULL;
+}
+
+/* Follow the stub at pc; 0 where there is none. */
+static uint64_t follow_stub(const struct tl_plan *plan, uint64_t pc)
+{
+    uint64_t available, target;
+    const uint8_t *code = mapped(plan, pc, &available);
+    if (code && available >= 5 && code[0] == 0xe9) {
+        int32_t rel;
+        memcpy(&rel, code + 1, sizeof rel);
+        return pc + 5 + (uint64_t)(int64_t)rel;
+    }
+    if (code && available >= 14 && code[0] == 0xff && code[1] == 0x25 && !memcmp(code + 2, "\0\0\0", 4)) {
+        memcpy(&target, code + 6, sizeof target);
+        return target;
+    }
+    return code && available >= 2 && code[0] == 0xeb ? pc + 2 + (uint64_t)(int64_t)(int8_t)code[1] : 0;
+}
+
+/* A stub leads to the beginning of a trampoline, in one step or two. */
+static int locate_in_landing(const struct tl_site *sites, size_t count, const struct tl_plan *plan, uint64_t pc,
+                             uint64_t *original)
+{
+    for (int step = 0; step < 2; step++) {
+        pc = follow_stub(plan, pc);
+        const struct tl_site *site = pc ? site_at(sites, count, plan, pc) : NULL;
+        if (site && site->trampoline == pc) {
+            *original = site->addr;
+            return 0;
+        }
+    }
+    return -EAGAIN;
+}
+
+static int locate_in_trampoline(const struct tl_site *site, uint64_t pc, uint64_t *original, int *fix_rcx)
+{
+    struct tl_insn insn;
+    struct tl_copy copy;
+    uint64_t offset = pc - site->trampoline, copy_addr = site->trampoline + site->copy_at;
+    if (offset == 0) {
+        *original = site->addr;
+        return 0;
+    }
+    if (offset < site->copy_at || tl_insn_decode(site->text, site->text_length, site->addr, &insn) ||
+        (site->mode == TL_SITE_TAKEN ? tl_insn_relocate_taken : tl_insn_relocate)(&insn, copy_addr, &copy))
+        return -EAGAIN;
+    if (site->mode == TL_SITE_TAKEN && offset == site->trampoline_size - 5u) { /* at the jump behind the hook */
+        *original = insn.target;
+        return 0;
+    }
+    const struct tl_mark *mark =
+        offset - site->copy_at < copy.length ? tl_copy_mark(&copy, offset - site->copy_at) : NULL;
+    if (!mark || mark->state == TL_MARK_WITHIN)
+        return -EAGAIN;
+    *original = mark->addr;
+    *fix_rcx = mark->state == TL_MARK_AFTER && insn.is_syscall;
+    return 0;
+}
+
+int tl_plan_locate(const struct tl_site *sites, size_t count, const struct tl_plan *plan, uint64_t pc,
+                   uint64_t *original, int *fix_rcx)
+{
+    uint64_t available;
+    *fix_rcx = 0;
+    if (!mapped(plan, pc, &available))
+        return -ENOENT;
+    const struct tl_site *site = site_at(sites, count, plan, pc);
+    return site ? locate_in_trampoline(site, pc, original, fix_rcx)
+                : locate_in_landing(sites, count, plan, pc, original);
+}

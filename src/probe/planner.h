@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What the parts of one planning share. For this room only.
+ */
+#ifndef TRAPLINE_PLANNER_H
+#define TRAPLINE_PLANNER_H
+
+#include "probe/arena.h"
+
+struct tl_planner {
+    struct tl_job *jobs; /* of the sites, by address */
+    size_t count;
+    uint32_t tactics; /* allowed */
+    bool guard;
+    struct tl_space space;
+    struct tl_arenas arenas;
+    struct tl_landings landings;
+    int error; /* -ENOMEM, once it has happened */
+};
+
+/* cluster.c: the jobs from `first` on whose jumps may share bytes, each with the next; returns the end. */
+size_t tl_cluster_end(const struct tl_planner *planner, size_t first);
+/* The fewest bytes that one of them has to jump with. */
+unsigned tl_cluster_room(const struct tl_planner *planner, size_t first, size_t end);
+/* Give each a jump, or a reason. */
+void tl_cluster_place(struct tl_planner *planner, size_t first, size_t end);
+
+#endif

@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A jump whose end is not ours. Of an instruction of 3 bytes, say `48 89 e5` followed by `41 57 41 56`, the jump may be
+ *
+ *    e9 xx xx | 41 57        comes down in a window of 64 KiB that begins at 0x57410000 from behind the jump
+ *    2e e9 xx | 41 57 41     … of 256 bytes, at 0x41574100
+ *    2e 2e e9 | 41 57 41 56  … at exactly 0x56415741
+ *
+ * where the bytes behind the bar stay as they are, and 2e is a prefix that means nothing. So the following instructions
+ * remain what they are for whoever jumps to them, resumes there, or puts a breakpoint there. A breakpoint, though, is a
+ * change of a byte (to cc) that this jump reads as part of its rel32, and the jump then comes down elsewhere. That
+ * place is known, so a stub can wait there too: the *variants*. There is one for each set of instruction starts among
+ * the bytes behind the bar.
+ */
+#include <string.h>
+
+#include "probe/tactic.h"
+
+enum { BREAKPOINT = 0xcc };
+
+/* One way of writing the jump. */
+struct shape {
+    unsigned prefixes, free; /* `free`: bytes of the rel32 that can be chosen, the low ones */
+    unsigned variety;
+    struct tl_window window;
+};
+
+static uint64_t landing(uint64_t behind, uint32_t rel)
+{
+    return behind + (uint64_t)(int64_t)(int32_t)rel;
+}
+
+/* The rel32 with its chosen bytes zero. */
+static uint32_t fixed_part(const uint8_t *text, const struct shape *shape, unsigned room)
+{
+    uint32_t rel = 0;
+    for (unsigned i = shape->free; i < 4; i++)
+        rel |= (uint32_t)text[room + i - shape->free] << 8 * i;
+    return rel;
+}
+
+/* Add the variant that reads `rel`, unless it is there. */
+static void add_variant(struct tl_window *window, uint64_t behind, uint32_t rel)
+{
+    int64_t shift = (int64_t)(landing(behind, rel) - window->start);
+    for (unsigned i = 0; i < window->variants; i++)
+        if (window->shift[i] == shift)
+            return;
+    if (shift && window->variants < TL_VARIANTS_MAX)
+        window->shift[window->variants++] = shift;
+}
+
+/* What else the fixed bytes may read as: a breakpoint at any of the instructions that begin there; and where one stands
+ * now, the program's own byte, for when it goes. */
+static void add_variants(struct tl_window *window, const struct tl_site *site, uint64_t behind, uint32_t rel,
+                         const struct shape *shape, unsigned room)
+{
+    uint32_t flips[4];
+    unsigned count = 0;
+    for (unsigned i = shape->free; i < 4; i++) {
+        unsigned at = room + i - shape->free;
+        uint32_t now = rel >> 8 * i & 0xff;
+        if (site->foreign >> at & 1)
+            add_variant(window, behind, rel ^ (now ^ site->original[at]) << 8 * i);
+        if (site->boundaries >> at & 1 && now != BREAKPOINT)
+            flips[count++] = (now ^ BREAKPOINT) << 8 * i;
+    }
+    for (unsigned set = 1; set < 1u << count; set++) {
+        uint32_t flip = 0;
+        for (unsigned i = 0; i < count; i++)
+            flip |= set >> i & 1 ? flips[i] : 0;
+        add_variant(window, behind, rel ^ flip);
+    }
+}
+
+/* Values to try for the free bytes, spread out. They are positive, so that the rel32 of a neighbour that ends in one
+ * leads upwards: below a program that is not position independent there is no room. */
+static uint64_t spread(unsigned number)
+{
+    uint64_t value = 0;
+    number = number % 127 + 1;
+    for (unsigned bit = 0; bit < 7; bit++)
+        value |= (uint64_t)(number >> bit & 1) << (6 - bit);
+    return value;
+}
+
+/* Varieties other than 0 keep to a part of the window: in turn, to a point, and to one value of the highest free byte.
+ */
+static void narrow(struct tl_window *window, const struct shape *shape)
+{
+    if (!shape->variety || !shape->free)
+        return;
+    if (shape->variety % 2 && shape->free < 4) {
+        for (unsigned i = 0; i < shape->free; i++)
+            window->start += spread(shape->variety * (2 * i + 3)) << 8 * i;
+        window->size = 1;
+        return;
+    }
+    window->start += spread(shape->variety) << 8 * (shape->free - 1);
+    window->size >>= 8;
+}
+
+/* false: the bytes that it would take are not known, or there is no room for the prefixes, or it is like no variety. */
+static bool make_shape(struct shape *shape, const struct tl_job *job, const uint8_t *text, bool guard)
+{
+    unsigned length = shape->prefixes + TL_JUMP_BYTES;
+    unsigned room = job->room < length ? job->room : length;
+    if (shape->prefixes + 1 > room || length > job->known)
+        return false;
+    shape->free = room - shape->prefixes - 1;
+    if (shape->variety ? !shape->free && !shape->prefixes : shape->free == 4)
+        return false;
+    struct tl_window *window = &shape->window;
+    uint64_t behind = job->site->addr + length;
+    uint32_t rel = fixed_part(text, shape, room);
+    window->start = landing(behind, rel);
+    window->size = 1ull << 8 * shape->free;
+    window->trampoline = job->site->trampoline;
+    window->variants = 0;
+    if (guard)
+        add_variants(window, job->site, behind, rel, shape, room);
+    narrow(window, shape);
+    return true;
+}
+
+static void write_jump(struct tl_job *job, const struct shape *shape, uint64_t target)
+{
+    uint32_t rel = (uint32_t)(target - (job->site->addr + shape->prefixes + TL_JUMP_BYTES));
+    tl_fill_prefixes(job->bytes, shape->prefixes, shape->variety);
+    job->bytes[shape->prefixes] = 0xe9;
+    memcpy(job->bytes + shape->prefixes + 1, &rel, shape->free);
+    job->length = (uint8_t)(shape->prefixes + 1 + shape->free);
+    job->tactic = shape->free == 4 ? TL_TACTIC_JUMP : TL_TACTIC_PUNNED;
+}
+
+static bool place_at(struct tl_landings *landings, struct tl_job *job, const struct shape *shape, uint64_t target,
+                     bool all)
+{
+    if (!tl_landing_place(landings, &shape->window, target, all, &job->guarded))
+        return false;
+    write_jump(job, shape, target);
+    return true;
+}
+
+/* The window has pages that are free, or open already. */
+static bool has_page(const struct tl_space *space, const struct tl_window *window, int64_t shift)
+{
+    uint64_t start = window->start + (uint64_t)shift, page;
+    return tl_space_first_page(space, start & ~(uint64_t)(TL_PAGE - 1), start + window->size, &page);
+}
+
+/* Drop variants for which there is no room whatever is chosen. Whether all are left. */
+static bool drop_hopeless(const struct tl_space *space, struct tl_window *window)
+{
+    unsigned all = window->variants;
+    window->variants = 0;
+    for (unsigned i = 0; i < all; i++)
+        if (has_page(space, window, window->shift[i]))
+            window->shift[window->variants++] = window->shift[i];
+    return window->variants == all;
+}
+
+/* What the one place of a fixed jump costs in pages. */
+static unsigned cost_of(const struct tl_landings *landings, const struct tl_window *window)
+{
+    unsigned cost = !tl_landing_page(landings, window->start);
+    for (unsigned i = 0; i < window->variants; i++)
+        cost += !tl_landing_page(landings, window->start + (uint64_t)window->shift[i]);
+    return cost;
+}
+
+/* A shape with the best target found for it. */
+struct offer {
+    struct shape shape;
+    uint64_t target;
+    unsigned cost;
+    bool guarded; /* there is hope for all variants */
+};
+
+static bool make_offer(const struct tl_landings *landings, struct offer *offer)
+{
+    struct tl_window *window = &offer->shape.window;
+    if (!has_page(landings->space, window, 0))
+        return false;
+    offer->guarded = drop_hopeless(landings->space, window);
+    offer->target = window->start;
+    if (window->size == 1) {
+        offer->cost = cost_of(landings, window);
+        return true;
+    }
+    if (tl_landing_find(landings, window, &offer->target, &offer->cost))
+        return true;
+    unsigned variants = window->variants;
+    window->variants = 0;
+    bool found = tl_landing_find(landings, window, &offer->target, &offer->cost);
+    window->variants = variants;
+    offer->guarded = offer->guarded && !variants;
+    return found;
+}
+
+static bool better(const struct offer *a, const struct offer *b)
+{
+    return a->guarded != b->guarded ? a->guarded : a->cost < b->cost;
+}
+
+/* Take the best offer that holds. First with all variants, then with what can be had. */
+static bool accept(struct tl_landings *landings, struct tl_job *job, struct offer *offers, unsigned count)
+{
+    for (unsigned i = 1; i < count; i++) /* few: sort by insertion */
+        for (unsigned k = i; k > 0 && better(&offers[k], &offers[k - 1]); k--) {
+            struct offer swap = offers[k];
+            offers[k] = offers[k - 1];
+            offers[k - 1] = swap;
+        }
+    for (int all = 1; all >= 0; all--)
+        for (unsigned i = 0; i < count; i++)
+            if ((offers[i].guarded || !all) && place_at(landings, job, &offers[i].shape, offers[i].target, all)) {
+                job->guarded = job->guarded && offers[i].guarded;
+                return true;
+            }
+    return false;
+}
+
+/* What the tidy search leaves out: each address of a small window, with stubs across pages and all. */
+static bool place_anywhere(struct tl_landings *landings, struct tl_job *job, const struct shape *shape)
+{
+    for (uint64_t i = 0; shape->window.size == 256 && i < 256; i++)
+        if (place_at(landings, job, shape, shape->window.start + i, false))
+            return true;
+    return false;
+}
+
+static bool punned(struct tl_landings *landings, struct tl_job *job, const uint8_t *text, bool guard, unsigned choice)
+{
+    struct offer offers[TL_JUMP_BYTES];
+    unsigned count = 0, most = job->room < TL_JUMP_BYTES ? job->room : TL_JUMP_BYTES;
+    struct shape shape = {.variety = choice ? (choice - 1) / most + 1 : 0};
+    if (choice) {
+        shape.prefixes = (choice - 1) % most;
+        offers[0].shape = shape;
+        return make_shape(&offers[0].shape, job, text, guard) && make_offer(landings, &offers[0]) &&
+               accept(landings, job, offers, 1);
+    }
+    for (; shape.prefixes < most; shape.prefixes++) {
+        offers[count].shape = shape;
+        if (!make_shape(&offers[count].shape, job, text, guard) || !make_offer(landings, &offers[count]))
+            continue;
+        count++;
+        if (offers[count - 1].guarded && offers[count - 1].cost == 0)
+            break;
+    }
+    if (accept(landings, job, offers, count))
+        return true;
+    for (shape.prefixes = 0; shape.prefixes < most; shape.prefixes++)
+        if (make_shape(&shape, job, text, guard) && place_anywhere(landings, job, &shape))
+            return true;
+    return false;
+}
+
+bool tl_tactic_punned(struct tl_landings *landings, struct tl_job *job, const uint8_t *text, bool guard,
+                      unsigned choice)
+{
+    bool placed = punned(landings, job, text, guard, choice);
+    job->guarded = job->guarded && (guard || job->tactic == TL_TACTIC_JUMP);
+    return placed;
+}
+
+/* Whether any shape would find room if nobody else were there. */
+static bool fits_alone(const struct tl_space *space, const struct tl_job *job)
+{
+    struct shape shape = {0};
+    for (; shape.prefixes < job->room; shape.prefixes++) {
+        if (!make_shape(&shape, job, job->site->text, false))
+            continue;
+        uint64_t start = shape.window.start, end = start + shape.window.size;
+        if (shape.window.size == 1 ? tl_space_is_free(space, start, start + TL_STUB_NEAR_BYTES)
+                                   : has_page(space, &shape.window, 0) && end > start)
+            return true;
+    }
+    return false;
+}
+
+enum tl_why tl_tactic_alone(const struct tl_space *space, const struct tl_site *site, uint32_t tactics)
+{
+    struct tl_site copy = *site;
+    struct tl_job job;
+    enum tl_why why = tl_job_begin(&job, &copy);
+    tactics = tl_tactics_allowed(tactics);
+    if (why != TL_WHY_NONE)
+        return why;
+    if (job.room >= TL_JUMP_BYTES) {
+        if (tactics & (1u << TL_TACTIC_JUMP | (tl_job_is_nop(&job) ? 1u << TL_TACTIC_NOP : 0)))
+            return TL_WHY_NONE;
+        job.room = TL_JUMP_BYTES - 1;
+    }
+    if (!(tactics & 1u << TL_TACTIC_PUNNED))
+        return TL_WHY_TACTIC;
+    if (fits_alone(space, &job))
+        return TL_WHY_NONE;
+    return job.room < job.insn.length && job.room < TL_JUMP_BYTES - 1 ? TL_WHY_PAGE_CROSSING : TL_WHY_NO_ROOM;
+}
