@@ -84,10 +84,12 @@ static int assemble(struct placed *placed, const struct options *options, bool c
     struct tl_error error;
     tl_assembly_free(&placed->assembly);
     if (tl_assemble(&placed->selection, &placed->modules, &assemble, &placed->assembly, &failed, &error)) {
-        char text[2048];
-        if (failed)
+        char text[4096];
+        if (failed) {
             tl_spec_complain(failed->text, &error, text, sizeof text);
-        fprintf(stderr, "%s\n", failed ? text : error.text);
+            fputs(text, stderr);
+        } else
+            complain("%s", error.text);
         return failed ? EXIT_USAGE : EXIT_FAILED;
     }
     return 0;
@@ -105,7 +107,9 @@ static int read_areas(struct placed *placed, struct tl_area **areas, size_t *cou
     *areas = calloc(*count + 1, sizeof **areas); /* one more for the runtime */
     for (size_t i = 0; *areas && i < *count; i++) {
         struct tl_area area = {.start = maps[i].start, .end = maps[i].end};
-        if (!strcmp(maps[i].path, "[heap]"))
+        /* A program that has not asked for a heap yet will get it behind its own data. */
+        if (!strcmp(maps[i].path, "[heap]") ||
+            (placed->modules.count && !strcmp(maps[i].path, placed->modules.modules[0].path)))
             area.keep_above = heap_growth;
         else if (!strncmp(maps[i].path, "[stack", 6))
             area.keep_below = stack_growth;

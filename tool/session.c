@@ -56,7 +56,7 @@ static int parse_specs(struct session *session)
         if (tl_spec_parse(options->specs[i], &session->specs[i], &error)) {
             char text[4096];
             tl_spec_complain(options->specs[i], &error, text, sizeof text);
-            fprintf(stderr, "%s\n", text);
+            fputs(text, stderr);
             return EXIT_USAGE;
         }
     }

@@ -102,6 +102,7 @@ static int append_spec(struct assembling *assembling, const struct tl_probe *pro
     struct tl_compile_target target = {.is_return = probe->is_return,
                                        .retval_known = retval_known,
                                        .at_entry = probe->at_entry,
+                                       .filter_only = assembling->options->count,
                                        .variable = variable,
                                        .file_offset = file_offset,
                                        .context = assembling};

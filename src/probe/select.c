@@ -200,6 +200,11 @@ static int select_offset(struct tl_selecting *selecting, const struct tl_spec *s
     uint64_t file_addr = spec->offset;
     if (spec->where == TL_WHERE_FILE_OFFSET && tl_object_offset_to_addr(module->object, spec->offset, &file_addr))
         return 0;
+    if (spec->where == TL_WHERE_MODULE_OFFSET)
+        file_addr += module->start - module->bias;
+    size_t available;
+    if (!tl_object_text(module->object, file_addr, &available))
+        return 0;
     ++*found;
     const struct tl_function *function = tl_object_function_at(module->object, file_addr);
     return add(selecting, spec, module, function, function ? function->name : NULL, file_addr,
