@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The reader on an area into which the input scribbles. The input is a program: each step writes somewhere in the area,
+ * or has the reader look. The first bytes change the layout that the reader is opened with; the area is exactly as
+ * large as it says, so that a sanitizer sees every step out of it.
+ *
+ *     clang -g -fsanitize=fuzzer,address,undefined -D_GNU_SOURCE -Iinclude -Isrc fuzz/reader_fuzz.c src/trace/[a-z]*.c
+ * src/base/error.c
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "trace/reader.h"
+#include "trace/show.h"
+
+enum { LANES = 3, RING = 512, PROBES = 4, LAYOUT_WORDS = sizeof(struct tl_hit_control) / 8 };
+
+struct input {
+    const uint8_t *bytes;
+    size_t left;
+};
+
+static uint64_t number(struct input *input, size_t size)
+{
+    uint64_t value = 0;
+    if (size > input->left)
+        size = input->left;
+    if (size)
+        memcpy(&value, input->bytes, size);
+    input->bytes += size;
+    input->left -= size;
+    return value;
+}
+
+static struct tl_hit_control honest_layout(void)
+{
+    struct tl_hit_control layout = {.magic = TL_HIT_MAGIC,
+                                    .lane_count = LANES,
+                                    .lane_shift = 1,
+                                    .site_count = PROBES,
+                                    .probe_count = PROBES,
+                                    .block_shift = 7,
+                                    .table_shift = 1,
+                                    .blocks = sizeof(struct tl_hit_control),
+                                    .lane_stride = sizeof(struct tl_lane) + 64 + RING,
+                                    .lane_bytes = RING};
+    layout.lanes = layout.blocks + (3u << layout.block_shift);
+    layout.area_size = layout.lanes + LANES * layout.lane_stride;
+    return layout;
+}
+
+struct sink {
+    FILE *out;
+    const struct tl_hit_control *layout;
+};
+
+static int show(void *context, const struct tl_record *record)
+{
+    static const struct tl_arg_info args[] = {
+        {"u", TL_SHOW_UNSIGNED, 0}, {"s", TL_SHOW_STRING, 0}, {"t", TL_SHOW_STRING, 1}};
+    static const struct tl_probe_info probe = {"p", "jump", args, 3};
+    const struct sink *sink = context;
+    if (record->probe >= sink->layout->probe_count || record->site >= sink->layout->site_count)
+        abort();
+    const struct tl_hit_line line = {.probe = &probe, .record = record, .comm = "c"};
+    tl_format_json.hit(sink->out, &line);
+    tl_format_text.hit(sink->out, &line);
+    return record->values[0] == 7;
+}
+
+static void step(struct input *input, uint8_t *area, const struct tl_hit_control *honest, struct tl_reader *reader,
+                 struct sink *sink)
+{
+    uint64_t kind = number(input, 1), lane = (kind >> 4) % LANES;
+    uint8_t *const start = area + honest->lanes + lane * honest->lane_stride;
+    uint8_t *const ring = start + sizeof(struct tl_lane) + 64;
+    uint8_t *at = start;
+    uint64_t counts[PROBES];
+
+    switch (kind % 8) {
+    case 0: /* anywhere */
+        at = area + number(input, 2) % (honest->area_size / 8) * 8;
+        break;
+    case 1:
+        at += offsetof(struct tl_lane, head);
+        break;
+    case 2:
+        at += offsetof(struct tl_lane, tail);
+        break;
+    case 3: /* a piece of the ring, and the head moved behind it */
+        for (uint64_t i = 0, words = kind >> 6; i <= words * 4; i++)
+            *(uint64_t *)(ring + 8 * i) = number(input, 8);
+        *(uint64_t *)(start + offsetof(struct tl_lane, head)) += 8 * number(input, 1);
+        return;
+    case 4:
+        at = ring + number(input, 1) % (RING / 8) * 8;
+        break;
+    case 5:
+        tl_reader_drain(reader, show, sink);
+        return;
+    case 6:
+        if (sink->layout->probe_count <= PROBES)
+            tl_reader_counts(reader, counts);
+        return;
+    default:
+        tl_reader_poll(reader, show, sink);
+        return;
+    }
+    *(uint64_t *)at = number(input, 8);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
+{
+    static FILE *out;
+    if (!out && !(out = fopen("/dev/null", "w")))
+        abort();
+    struct input input = {bytes, size};
+    struct tl_hit_control honest = honest_layout(), layout = honest;
+    uint8_t *area = aligned_alloc(64, honest.area_size);
+    struct tl_reader *reader;
+    struct sink sink = {out, &layout};
+
+    if (!area)
+        abort();
+    memset(area, 0, honest.area_size);
+    for (uint64_t changes = number(&input, 1) % 4; changes; changes--) {
+        uint64_t word = number(&input, 1) % LAYOUT_WORDS;
+        ((uint64_t *)&layout)[word] = number(&input, 8);
+    }
+    const struct tl_reader_options options = {.patience_ns = number(&input, 1) % 2 ? 0 : UINT64_MAX};
+    if (tl_reader_open(area, honest.area_size, &layout, &options, &reader) == 0) {
+        while (input.left)
+            step(&input, area, &honest, reader, &sink);
+        tl_reader_drain(reader, show, &sink);
+        tl_reader_close(reader);
+    }
+    free(area);
+    return 0;
+}
