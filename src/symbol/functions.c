@@ -133,7 +133,6 @@ void object_need_tables(struct tl_object *object)
     }
     table_sort(&object->functions);
     settle_sizes(object);
-    table_sort(&object->variables);
     if (!table_index(&object->functions))
         table_free(&object->functions);
     if (!table_index(&object->variables))

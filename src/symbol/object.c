@@ -17,8 +17,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* More program headers or sections than any linker makes; bounds the work that a hostile file can ask for. */
-enum { HEADERS_MAX = 65536 };
+/* More sections than any linker makes of a program; bounds the work that a hostile file can ask for. */
+enum { SECTIONS_MAX = 8192 };
 
 bool object_read(const struct tl_object *object, uint64_t offset, void *bytes, uint64_t size)
 {
@@ -46,6 +46,9 @@ const void *object_bytes(struct tl_object *object, uint64_t offset, uint64_t siz
     for (struct chunk *chunk = object->chunks; chunk; chunk = chunk->next)
         if (chunk->offset == offset && chunk->size == size)
             return chunk->bytes;
+    /* An honest file has each byte in a table or two, and in a segment. One that has more is out to eat memory. */
+    if (object->bytes_read > 4 * object->size)
+        return NULL;
     struct chunk *chunk = malloc(sizeof *chunk + size);
     if (!chunk || !object_read(object, offset, chunk->bytes, size)) {
         free(chunk);
@@ -55,6 +58,7 @@ const void *object_bytes(struct tl_object *object, uint64_t offset, uint64_t siz
     chunk->size = size;
     chunk->next = object->chunks;
     object->chunks = chunk;
+    object->bytes_read += size;
     return chunk->bytes;
 }
 
@@ -82,7 +86,8 @@ static int check_identity(struct tl_object *object, bool is_debug_file, struct t
         return tl_fail(error, -ENOEXEC, "%s: not for x86-64: a big-endian file", name);
     const Elf64_Ehdr *header = object_bytes(object, 0, sizeof *header);
     if (ident[EI_CLASS] != ELFCLASS64) {
-        unsigned machine = object->size >= 20 ? ident[18] | (unsigned)ident[19] << 8 : 0;
+        uint16_t machine = EM_NONE; /* stands at the same place in both classes */
+        object_read(object, offsetof(Elf64_Ehdr, e_machine), &machine, sizeof machine);
         if (machine == EM_X86_64)
             return tl_fail(error, -ENOEXEC, "%s: an x32 program; only 64-bit x86-64 is supported", name);
         const char *known = machine_name(machine);
@@ -202,7 +207,7 @@ static int read_sections(struct tl_object *object, struct tl_error *error)
         return tl_fail(error, -EINVAL, "%s: truncated: the section headers lie outside the file", name);
     uint64_t count = header->e_shnum ? header->e_shnum : zero->sh_size;
     uint32_t names = header->e_shstrndx == SHN_XINDEX ? zero->sh_link : header->e_shstrndx;
-    if (count > HEADERS_MAX)
+    if (count > SECTIONS_MAX)
         return tl_fail(error, -EINVAL, "%s: claims to have %llu sections", name, (unsigned long long)count);
     object->sections = object_bytes(object, header->e_shoff, count * sizeof(Elf64_Shdr));
     if (!object->sections)

@@ -60,6 +60,7 @@ struct tl_object {
     dev_t device;
     ino_t inode;
     struct chunk *chunks;
+    uint64_t bytes_read; /* by all chunks */
     Elf64_Ehdr header;
     const Elf64_Phdr *program_headers; /* in order of the file */
     size_t program_header_count;
@@ -122,6 +123,13 @@ void object_need_tables(struct tl_object *object);
 void object_need_frames(struct tl_object *object);
 void object_need_unnamed(struct tl_object *object);
 void object_need_relocations(struct tl_object *object);
+
+/* All relocations with addend (SHT_RELA) that the loader applies; a non-zero return of each() stops. */
+int object_each_relocation(struct tl_object *object,
+                           int (*each)(void *context, const Elf64_Rela *entry, const Elf64_Shdr *section),
+                           void *context);
+/* Those that bind the function `name`; for NULL the IRELATIVE ones whose resolver is at `addend`. */
+const struct relocation *object_relocations(struct tl_object *object, const char *name, uint64_t addend, size_t *count);
 
 /* The build-id; 0 where there is none. */
 size_t object_build_id(struct tl_object *object, const uint8_t **id);

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT */
+#include "support.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+const char *fixture(const char *name)
+{
+    static char paths[8][4096];
+    static unsigned next;
+    char *path = paths[next++ % 8];
+    const char *directory = getenv("FIXTURES");
+    assert_non_null(directory);
+    snprintf(path, sizeof paths[0], "%s/%s", directory, name);
+    return path;
+}
+
+struct tl_object *open_object(const char *path)
+{
+    struct tl_object *object = NULL;
+    struct tl_error error = {0};
+    if (tl_object_open(path, NULL, &object, &error) < 0)
+        fail_msg("%s", error.text);
+    return object;
+}
+
+static FILE *start(const char *format, va_list arguments)
+{
+    char command[8192];
+    assert_true(vsnprintf(command, sizeof command, format, arguments) < (int)sizeof command);
+    FILE *output = popen(command, "r");
+    assert_non_null(output);
+    return output;
+}
+
+void each_line(void (*each)(void *context, char *line), void *context, const char *format, ...)
+{
+    char *line = NULL;
+    size_t size = 0;
+    va_list arguments;
+    va_start(arguments, format);
+    FILE *output = start(format, arguments);
+    va_end(arguments);
+    while (getline(&line, &size, output) > 0) {
+        line[strcspn(line, "\n")] = '\0';
+        each(context, line);
+    }
+    free(line);
+    assert_int_equal(pclose(output), 0);
+}
+
+uint64_t number_behind(const char *key, const char *format, ...)
+{
+    char *line = NULL;
+    size_t size = 0;
+    uint64_t number = 0;
+    bool found = false;
+    va_list arguments;
+    va_start(arguments, format);
+    FILE *output = start(format, arguments);
+    va_end(arguments);
+    while (getline(&line, &size, output) > 0) {
+        const char *at = strstr(line, key);
+        if (at && !found) {
+            number = strtoull(at + strlen(key), NULL, 0);
+            found = true;
+        }
+    }
+    free(line);
+    pclose(output);
+    if (!found)
+        fail_msg("no \"%s\" in the output", key);
+    return number;
+}
+
+struct first {
+    const struct tl_function *function;
+    size_t count;
+};
+
+static int note_first(void *context, const struct tl_function *function)
+{
+    struct first *first = context;
+    if (first->count++ == 0)
+        first->function = function;
+    return 0;
+}
+
+size_t named(const struct tl_object *object, const char *name, const struct tl_function **function)
+{
+    struct first first = {0};
+    assert_int_equal(tl_object_match(object, name, note_first, &first), 0);
+    *function = first.function;
+    return first.count;
+}

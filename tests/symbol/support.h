@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What the tests of this room share: the programs that fixtures/build.sh made, and the output of other tools.
+ */
+#ifndef TRAPLINE_SYMBOL_SUPPORT_H
+#define TRAPLINE_SYMBOL_SUPPORT_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "symbol/symbol.h"
+
+#define LIBC "/lib/x86_64-linux-gnu/libc.so.6"
+#define PYTHON "/usr/bin/python3.11"
+
+/* The path of a fixture: one of a few static buffers. */
+const char *fixture(const char *name);
+/* Opens it, or fails the test with what was said. */
+struct tl_object *open_object(const char *path);
+/* Runs a shell command and gives each line of its output (without newline) to each(). Fails the test when the command
+ * fails. */
+void each_line(void (*each)(void *context, char *line), void *context, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* The first number behind `key` in the output of a command: "Entry point address:" of readelf -h. */
+uint64_t number_behind(const char *key, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* How many functions of that name; the first is stored. */
+size_t named(const struct tl_object *object, const char *name, const struct tl_function **first);
+
+#endif
