@@ -105,15 +105,16 @@ static int parse_number(struct parser *parser, struct tl_expr *expr)
     if (error)
         return error;
     expr->imm = (int64_t)value;
-    expr->is_unsigned = value > INT64_MAX;
-    size_t start = scan->at, length = tl_scan_word_length(scan), longs = 0;
+    size_t start = scan->at, length = tl_scan_word_length(scan), longs = 0, unsigneds = 0;
     for (size_t i = 0; i < length; i++) {
         char c = (char)(scan->text[start + i] | 0x20);
-        if (c == 'u' && !expr->is_unsigned)
-            expr->is_unsigned = true;
-        else if (c != 'l' || ++longs > 2)
-            return tl_scan_expected(scan, start, "the end of the number");
+        longs += c == 'l';
+        unsigneds += c == 'u';
     }
+    if (longs > 2 || unsigneds > 1 || longs + unsigneds < length)
+        return tl_scan_expected(scan, start, "the end of the number");
+    /* 5u is only 32 bits wide, so that it becomes a signed number of 64. */
+    expr->is_unsigned = value > INT64_MAX || (unsigneds && (longs || value > UINT32_MAX));
     scan->at += length;
     return 0;
 }
@@ -275,6 +276,7 @@ static int make_match(struct parser *parser, const struct binary *binary, struct
     if (text->kind != TL_EXPR_TEXT)
         return tl_scan_fail(parser->scan, text->column, -EINVAL, "expected a string in double quotes to compare with");
     expr->kind = TL_EXPR_MATCH;
+    expr->op = binary->op;
     expr->slot = string->slot;
     expr->slots = string->slots;
     expr->stack = 2;
