@@ -17,7 +17,7 @@
 
 #include "world.h"
 
-enum { TURNS = 20000, RUNS = 301, RING_BYTES = 1 << 22 };
+enum { TURNS = 10000, RUNS = 301, RING_BYTES = 1 << 20 };
 
 typedef void loop_fn(uint64_t turns);
 loop_fn bench_bare, bench_f0, bench_f1, bench_f2, bench_call;

@@ -45,20 +45,6 @@ static inline bool load(const struct tl_hit *hit, uint64_t addr, unsigned size, 
     return tl_memory_read(hit->area, addr, value, size) == size;
 }
 
-static inline void mark_stored(struct tl_hit *hit, unsigned slot, bool string)
-{
-    hit->stored |= 1u << slot;
-    hit->faulted &= ~(1u << slot);
-    hit->strings = (hit->strings & ~(1u << slot)) | (uint32_t)string << slot;
-}
-
-static inline void mark_faulted(struct tl_hit *hit, unsigned slot)
-{
-    hit->stored &= ~(1u << slot);
-    hit->faulted |= 1u << slot;
-    hit->strings &= ~(1u << slot);
-}
-
 /* Read the string at `addr`, at most `most` bytes of it, into a slot. */
 static __attribute__((noinline)) void fetch_string(struct tl_hit *hit, unsigned slot, uint64_t addr, uint64_t most)
 {
@@ -70,12 +56,11 @@ static __attribute__((noinline)) void fetch_string(struct tl_hit *hit, unsigned 
     while (length < read && to[length])
         length++;
     if (length == read && read < most) {
-        mark_faulted(hit, slot);
+        tl_slot_fault(hit, slot);
         return;
     }
-    hit->lane->slots[slot] = length | (uint64_t)hit->scratch_used << 32;
-    hit->scratch_used += (uint32_t)length;
-    mark_stored(hit, slot, true);
+    tl_slot_store_string(hit, slot, length | hit->scratch_used << 32);
+    hit->scratch_used += length;
 }
 
 static __attribute__((noinline)) bool string_matches(const struct tl_hit *hit, unsigned slot, const char *wanted,
@@ -225,17 +210,15 @@ bool tl_fetch_run(struct tl_hit *hit, const struct tl_operation *code)
             break;
         case TL_OP_STORE:
             POP();
-            if (bad & top) {
-                mark_faulted(hit, code->a);
-            } else {
-                lane->slots[code->a] = *stack;
-                mark_stored(hit, code->a, false);
-            }
+            if (bad & top)
+                tl_slot_fault(hit, code->a);
+            else
+                tl_slot_store(hit, code->a, *stack);
             break;
         case TL_OP_STRING:
             POP();
             if (bad & top)
-                mark_faulted(hit, code->a);
+                tl_slot_fault(hit, code->a);
             else
                 fetch_string(hit, code->a, *stack, (uint64_t)code->imm);
             break;

@@ -2,7 +2,7 @@
  *
  * A hit: find a lane, do each action of the site in order, leave.
  */
-#include "hit/runtime.h"
+#include "hit/event.h"
 
 static inline uint64_t fs_base(uint32_t flags)
 {
@@ -14,17 +14,27 @@ static inline uint64_t fs_base(uint32_t flags)
     return base;
 }
 
-static inline uint32_t thread_id(const struct tl_hit_control *area, uint64_t base)
+static inline uint64_t thread_id(const struct tl_hit_control *area, uint64_t base)
 {
     if (!base || area->tid_offset == INT32_MIN)
         return 0;
     return *(const volatile uint32_t *)(base + (uint64_t)(int64_t)area->tid_offset);
 }
 
+/* What most programs begin with, and many consist of: registers into slots. The rest is the interpreter's. */
+static inline bool accept(struct tl_hit *hit, const struct tl_operation *code)
+{
+    while (code[0].op == TL_OP_REG && code[0].a != TL_RFLAGS && code[1].op == TL_OP_STORE) {
+        tl_slot_store(hit, code[1].a, hit->regs->r[code[0].a]);
+        code += 2;
+    }
+    return code->op == TL_OP_END || tl_fetch_run(hit, code);
+}
+
 static inline void act(struct tl_hit *hit, const struct tl_hit_action *action, const struct tl_operation *operations)
 {
     hit->stored = hit->faulted = hit->strings = hit->scratch_used = 0;
-    if (action->operations && !tl_fetch_run(hit, operations + action->first_operation))
+    if (action->operations && !accept(hit, operations + action->first_operation))
         return;
     if (action->kind == TL_ACTION_COUNT)
         hit->lane->counts_and_ring[action->probe]++;
@@ -38,7 +48,12 @@ void tl_hit(struct tl_hit_control *area, struct tl_hit_regs *regs, uint32_t inde
     const struct tl_hit_action *action =
         (const struct tl_hit_action *)((char *)area + area->actions) + site->first_action;
     const struct tl_operation *operations = (const struct tl_operation *)((char *)area + area->operations);
-    struct tl_hit hit = {.area = area, .regs = regs, .fs_base = fs_base(area->flags), .site = index};
+    struct tl_hit hit;
+    hit.area = area;
+    hit.regs = regs;
+    hit.fs_base = fs_base(area->flags);
+    hit.site = index;
+    hit.tsc = 0;
 
     hit.lane = tl_lane_claim(area, hit.fs_base);
     if (!hit.lane) {
@@ -47,12 +62,9 @@ void tl_hit(struct tl_hit_control *area, struct tl_hit_regs *regs, uint32_t inde
     }
     regs->r[TL_RIP] = site->addr;
     hit.tid = thread_id(area, hit.fs_base);
-    bool timed = false;
     for (uint32_t i = 0; i < site->action_count; i++, action++) {
-        if (action->kind == TL_ACTION_EVENT && !timed) {
-            hit.tsc = area->flags & TL_HIT_NO_CLOCK ? 0 : tl_clock_ticks();
-            timed = true;
-        }
+        if (action->kind == TL_ACTION_EVENT && !hit.tsc && !(area->flags & TL_HIT_NO_CLOCK))
+            hit.tsc = tl_clock_ticks(); /* once a hit */
         act(&hit, action, operations);
     }
     tl_lane_release(hit.lane);

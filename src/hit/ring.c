@@ -9,14 +9,9 @@
  * `tail` is the reader's, and whatever the program scribbled over it. A tail that makes no sense means no room. It is
  * read only when the last one seen leaves no room: its line moves between processors.
  */
-#include "hit/runtime.h"
+#include "hit/ring.h"
 
 enum { PROBES = 16 }; /* how many places of a table are looked at */
-
-static inline uint32_t hash(uint64_t key, uint32_t shift)
-{
-    return shift ? (uint32_t)key * TL_HASH_FACTOR >> (32 - shift) : 0;
-}
 
 /* Whether the place is, or has just become, the property of `key`. */
 static inline bool own(uint64_t *owner, uint64_t key)
@@ -32,7 +27,7 @@ struct tl_count_block *tl_hit_claim(struct tl_hit_control *area, uint64_t key, u
     char *table = (char *)area + area->blocks;
     uint32_t size = 1u << area->table_shift;
     bool nobody = key == 0 || ~key == 0; /* no thread has such an fs base, or every thread may */
-    for (uint32_t i = 0, at = hash(key, area->table_shift); !nobody && i < PROBES && i < size; i++) {
+    for (uint32_t i = 0, at = tl_hash(key, area->table_shift); !nobody && i < PROBES && i < size; i++) {
         struct tl_count_block *block =
             (struct tl_count_block *)(table + ((uint64_t)((at + i) & (size - 1)) << area->block_shift));
         if (own(&block->owner, key))
@@ -41,11 +36,6 @@ struct tl_count_block *tl_hit_claim(struct tl_hit_control *area, uint64_t key, u
     struct tl_count_block *overflow = (struct tl_count_block *)(table + ((uint64_t)size << area->block_shift));
     __atomic_fetch_add((uint64_t *)((char *)overflow + displacement), 1, __ATOMIC_RELAXED);
     return (struct tl_count_block *)((char *)overflow->pad - displacement);
-}
-
-static inline struct tl_lane *lane_at(struct tl_hit_control *area, uint64_t index)
-{
-    return (struct tl_lane *)((char *)area + area->lanes + index * area->lane_stride);
 }
 
 /* The number of the processor, or anything where that cannot be had cheaply. */
@@ -65,7 +55,7 @@ static __attribute__((noinline)) struct tl_lane *claim_shared(struct tl_hit_cont
     if (area->lane_count <= first)
         return NULL;
     for (uint32_t i = 0, at = processor(area->flags) % count; i < count; i++) {
-        struct tl_lane *lane = lane_at(area, first + at);
+        struct tl_lane *lane = tl_lane_at(area, first + at);
         if (__atomic_load_n(&lane->busy, __ATOMIC_RELAXED) == 0 &&
             __atomic_exchange_n(&lane->busy, 1, __ATOMIC_ACQUIRE) == 0)
             return lane;
@@ -74,11 +64,11 @@ static __attribute__((noinline)) struct tl_lane *claim_shared(struct tl_hit_cont
     return NULL;
 }
 
-static __attribute__((noinline)) struct tl_lane *claim_slowly(struct tl_hit_control *area, uint64_t fs_base)
+struct tl_lane *tl_lane_claim_slowly(struct tl_hit_control *area, uint64_t fs_base)
 {
     uint32_t size = 1u << area->lane_shift;
-    for (uint32_t i = 0, at = hash(fs_base, area->lane_shift); fs_base && i < PROBES && i < size; i++) {
-        struct tl_lane *lane = lane_at(area, (at + i) & (size - 1));
+    for (uint32_t i = 0, at = tl_hash(fs_base, area->lane_shift); fs_base && i < PROBES && i < size; i++) {
+        struct tl_lane *lane = tl_lane_at(area, (at + i) & (size - 1));
         if (!own(&lane->owner, fs_base))
             continue;
         if (lane->busy)
@@ -89,83 +79,17 @@ static __attribute__((noinline)) struct tl_lane *claim_slowly(struct tl_hit_cont
     return claim_shared(area);
 }
 
-struct tl_lane *tl_lane_claim(struct tl_hit_control *area, uint64_t fs_base)
-{
-    struct tl_lane *lane = lane_at(area, hash(fs_base, area->lane_shift));
-    if (__builtin_expect(lane->owner == fs_base && !lane->busy && fs_base != 0, 1))
-        __atomic_store_n(&lane->busy, 1, __ATOMIC_RELAXED);
-    else
-        lane = claim_slowly(area, fs_base);
-    __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    return lane;
-}
-
-void tl_lane_release(struct tl_lane *lane)
-{
-    __atomic_store_n(&lane->busy, 0, __ATOMIC_RELEASE);
-}
-
-static bool fits(const struct tl_hit_control *area, struct tl_lane *lane, uint64_t size)
-{
-    uint64_t used = lane->position - lane->tail_seen;
-    return used <= area->lane_bytes && area->lane_bytes - used >= size;
-}
-
 /* The last tail seen leaves no room: look again, and with TL_HIT_BLOCK wait as long as somebody reads. */
-static __attribute__((noinline)) bool wait_for_room(const struct tl_hit_control *area, struct tl_lane *lane,
-                                                    uint64_t size)
+bool tl_lane_wait(const struct tl_hit_control *area, struct tl_lane *lane, uint64_t size)
 {
     bool wait = (area->flags & (TL_HIT_BLOCK | TL_HIT_NO_CLOCK)) == TL_HIT_BLOCK && size <= area->lane_bytes;
     for (;;) {
         lane->tail_seen = __atomic_load_n(&lane->tail, __ATOMIC_ACQUIRE);
-        if (fits(area, lane, size))
+        if (tl_lane_fits(area, lane, size))
             return true;
         uint64_t heartbeat = __atomic_load_n(&area->heartbeat, __ATOMIC_RELAXED);
         if (!wait || (int64_t)(tl_clock_ticks() - heartbeat) > (int64_t)area->heartbeat_max)
             return false;
         __builtin_ia32_pause();
     }
-}
-
-/* Where the next word goes. */
-struct pen {
-    uint64_t *ring;
-    uint64_t at, mask; /* in words */
-};
-
-static inline void put(struct pen *pen, uint64_t word)
-{
-    pen->ring[pen->at++ & pen->mask] = word;
-}
-
-void tl_event_write(const struct tl_hit *hit, uint32_t probe)
-{
-    const struct tl_hit_control *area = hit->area;
-    struct tl_lane *lane = hit->lane;
-    uint32_t fixed = sizeof(struct tl_event);
-    for (uint32_t left = hit->stored; left; left &= left - 1)
-        fixed += 8;
-    uint32_t size = fixed + ((hit->scratch_used + 7) & ~7u);
-    if (!fits(area, lane, size) && !wait_for_room(area, lane, size)) {
-        lane->lost++;
-        return;
-    }
-
-    struct pen pen = {tl_lane_ring(area, lane), lane->position / 8, area->lane_bytes / 8 - 1};
-    put(&pen, size | (uint64_t)probe << 32);
-    put(&pen, hit->tsc);
-    put(&pen, hit->tid | (uint64_t)hit->site << 32);
-    put(&pen, hit->fs_base);
-    put(&pen, hit->stored | (uint64_t)hit->faulted << 32);
-    for (uint32_t left = hit->stored; left; left &= left - 1) {
-        unsigned slot = (unsigned)__builtin_ctz(left);
-        uint64_t value = lane->slots[slot];
-        put(&pen, hit->strings >> slot & 1 ? value + ((uint64_t)fixed << 32) : value);
-    }
-    const uint64_t *strings = (const uint64_t *)(const void *)lane->scratch;
-    for (uint32_t i = 0; i < hit->scratch_used; i += 8)
-        put(&pen, strings[i / 8]);
-
-    lane->position += size;
-    __atomic_store_n(&lane->head, lane->position, __ATOMIC_RELEASE);
 }

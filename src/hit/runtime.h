@@ -16,17 +16,18 @@
 
 #include "hit/abi.h"
 
-/* What a hit knows, and what its program has fetched so far. */
+/* What a hit knows, and what its program has fetched so far. Whole words: values that are stored by halves and read as
+ * one word, as compilers like to, would have to wait for each other. */
 struct tl_hit {
     struct tl_hit_control *area;
     struct tl_lane *lane;
     const struct tl_hit_regs *regs;
     uint64_t fs_base; /* 0: none or unknown */
     uint64_t tsc;
-    uint32_t tid; /* 0: unknown */
-    uint32_t site;
-    uint32_t stored, faulted, strings; /* a bit a slot; a string's slot holds length | offset in scratch << 32 */
-    uint32_t scratch_used;
+    uint64_t tid; /* 0: unknown */
+    uint64_t site;
+    uint64_t stored, faulted, strings; /* a bit a slot; a string's slot holds length | offset in scratch << 32 */
+    uint64_t scratch_used;
 };
 
 /* A hit at `site`, the program's registers in *regs but for rip; rflags as lahf and seto al left them in rax. */
@@ -36,15 +37,31 @@ void tl_hit(struct tl_hit_control *area, struct tl_hit_regs *regs, uint32_t site
  * `displacement` of the overflow block, one in which an increment at `displacement` harms nobody. */
 struct tl_count_block *tl_hit_claim(struct tl_hit_control *area, uint64_t key, uint32_t displacement);
 
-/* A lane for this hit, or NULL when there is none. */
-struct tl_lane *tl_lane_claim(struct tl_hit_control *area, uint64_t fs_base);
-void tl_lane_release(struct tl_lane *lane);
-
-/* Write the event, or count it as lost. */
-void tl_event_write(const struct tl_hit *hit, uint32_t probe);
-
-/* Run a verified program. Whether the hit counts; what it fetched is in the lane's slots. */
+/* Run a verified program, or the rest of one from where its stack is empty. Whether the hit counts; what it fetched is
+ * in the lane's slots. */
 bool tl_fetch_run(struct tl_hit *hit, const struct tl_operation *code);
+
+/* A slot holds a value now, a string's place in the scratch, or a fault. */
+static inline void tl_slot_store(struct tl_hit *hit, unsigned slot, uint64_t value)
+{
+    hit->lane->slots[slot] = value;
+    hit->stored |= (uint64_t)1 << slot;
+    hit->faulted &= ~((uint64_t)1 << slot);
+    hit->strings &= ~((uint64_t)1 << slot);
+}
+
+static inline void tl_slot_store_string(struct tl_hit *hit, unsigned slot, uint64_t place)
+{
+    tl_slot_store(hit, slot, place);
+    hit->strings |= (uint64_t)1 << slot;
+}
+
+static inline void tl_slot_fault(struct tl_hit *hit, unsigned slot)
+{
+    hit->stored &= ~((uint64_t)1 << slot);
+    hit->faulted |= (uint64_t)1 << slot;
+    hit->strings &= ~((uint64_t)1 << slot);
+}
 
 /* Copy up to `size` bytes (at most a page) from the program's memory; how many could be read, from the first on. */
 size_t tl_memory_read(const struct tl_hit_control *area, uint64_t addr, void *to, size_t size);
