@@ -143,6 +143,7 @@ void tl_cluster_place(struct tl_planner *planner, size_t first, size_t end)
         if (!job->complete)
             continue;
         planner->landings.starved = false;
+        job->leaned_on = i > first;
         if (place(planner, i, 0) || negotiate(planner, i))
             continue;
         job->site->why = (uint8_t)reason(planner, job, end - first > 1);

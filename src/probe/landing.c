@@ -8,15 +8,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "insn/insn.h"
+enum { LATEST = 64, REGIONS_FIRST = 64 };
 
 int tl_landings_init(struct tl_landings *landings, struct tl_space *space, size_t runs_max)
 {
     memset(landings, 0, sizeof *landings);
     landings->space = space;
     landings->runs_max = runs_max;
-    landings->region_room = 64;
-    landings->regions = calloc(landings->region_room, sizeof(struct tl_region *));
+    landings->regions = calloc(REGIONS_FIRST, sizeof(struct tl_region *));
+    landings->region_room = landings->regions ? REGIONS_FIRST : 0;
     return landings->regions ? 0 : -ENOMEM;
 }
 
@@ -155,43 +155,54 @@ static void close_page(struct tl_landings *landings, const struct tl_landing_pag
     landings->runs = (size_t)((int64_t)landings->runs - runs_added(landings, page->addr));
 }
 
-/* Whether a byte is free: untaken on an open page, or on a page that could be opened. */
-static bool is_free(const struct tl_landings *landings, uint64_t addr)
+/* The next bytes of [addr, addr + length) that one word of a page's map holds, as a mask; moves on behind them. */
+static uint64_t next_mask(uint64_t *addr, unsigned *length)
 {
-    const struct tl_landing_page *page = tl_landing_page(landings, addr);
-    if (page)
-        return !(page->taken[addr % TL_PAGE / 64] >> addr % 64 & 1);
-    return tl_landing_can_open(landings, addr);
+    unsigned from = *addr % 64, count = *length < 64 - from ? *length : 64 - from;
+    *addr += count;
+    *length -= count;
+    return ((1ull << count) - 1) << from;
 }
 
+/* Whether all bytes are free: untaken on an open page, or on a page that could be opened. */
 static bool is_room(const struct tl_landings *landings, uint64_t addr, unsigned length)
 {
-    for (unsigned i = 0; i < length; i++)
-        if (!is_free(landings, addr + i))
+    while (length) {
+        const struct tl_landing_page *page = tl_landing_page(landings, addr);
+        unsigned word = (unsigned)(addr % TL_PAGE / 64);
+        if (!page && !tl_landing_can_open(landings, addr))
             return false;
+        uint64_t mask = next_mask(&addr, &length);
+        if (page && page->taken[word] & mask)
+            return false;
+    }
     return true;
 }
 
 static void untake(struct tl_landings *landings, uint64_t addr, unsigned length)
 {
-    for (; length; addr++, length--) {
+    while (length) {
         struct tl_landing_page *page = tl_landing_page(landings, addr);
-        page->taken[addr % TL_PAGE / 64] &= ~(1ull << addr % 64);
-        if (!--page->taken_bytes)
+        unsigned word = (unsigned)(addr % TL_PAGE / 64), before = length;
+        page->taken[word] &= ~next_mask(&addr, &length);
+        page->taken_bytes -= before - length;
+        if (!page->taken_bytes)
             close_page(landings, page);
     }
 }
 
 static bool take(struct tl_landings *landings, uint64_t addr, unsigned length)
 {
-    for (unsigned i = 0; i < length; i++) {
-        struct tl_landing_page *page = open_page(landings, addr + i);
+    uint64_t first = addr;
+    while (length) {
+        struct tl_landing_page *page = open_page(landings, addr);
         if (!page) {
-            untake(landings, addr, i);
+            untake(landings, first, (unsigned)(addr - first));
             return false;
         }
-        page->taken[(addr + i) % TL_PAGE / 64] |= 1ull << (addr + i) % 64;
-        page->taken_bytes++;
+        unsigned word = (unsigned)(addr % TL_PAGE / 64), before = length;
+        page->taken[word] |= next_mask(&addr, &length);
+        page->taken_bytes += before - length;
     }
     return true;
 }
@@ -242,11 +253,12 @@ static bool add_whole(struct tl_landings *landings, uint64_t addr, uint64_t tram
     return is_room(landings, addr, length) && add_stub(landings, addr, trampoline, form, length);
 }
 
-/* The first byte of the stub that begins at `addr`, or -1. */
+/* The first byte of the stub that begins at `addr`, if it is one of the latest (a neighbour's); or -1. */
 static int first_byte(const struct tl_landings *landings, uint64_t addr)
 {
     static const int bytes[] = {[TL_STUB_NEAR] = 0xe9, [TL_STUB_FAR] = 0xff, [TL_STUB_SHORT] = 0xeb};
-    for (size_t i = landings->stub_count; i-- > 0;)
+    size_t oldest = landings->stub_count > LATEST ? landings->stub_count - LATEST : 0;
+    for (size_t i = landings->stub_count; i-- > oldest;)
         if (landings->stubs[i].addr == addr)
             return bytes[landings->stubs[i].form];
     return -1;
@@ -258,9 +270,9 @@ static bool add_short(struct tl_landings *landings, uint64_t addr, uint64_t tram
 {
     size_t mark = landings->stub_count;
     uint64_t from = addr + TL_STUB_SHORT_BYTES;
-    if (!is_free(landings, addr))
+    if (!is_room(landings, addr, 1))
         return false;
-    if (!is_free(landings, addr + 1)) {
+    if (!is_room(landings, addr + 1, 1)) {
         int byte = first_byte(landings, addr + 1);
         uint64_t to = from + (uint64_t)(int64_t)(int8_t)byte;
         if (byte >= 0 && add_stub(landings, addr, to, TL_STUB_SHORT, 1) && add_whole(landings, to, trampoline))

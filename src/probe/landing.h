@@ -79,6 +79,7 @@ void tl_landing_rewind(struct tl_landings *landings, size_t mark);
 struct tl_window {
     uint64_t start, size;
     uint64_t trampoline;
+    bool scatter; /* not always at the beginning of a page */
     unsigned variants;
     int64_t shift[TL_VARIANTS_MAX];
 };

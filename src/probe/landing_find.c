@@ -41,6 +41,30 @@ static unsigned __int128 taken_at(const struct tl_landing_page *page, uint64_t a
     return (unsigned __int128)high << 64 | low;
 }
 
+/* The first address of [start, end) that suits the jump and all variants. */
+static bool find_room(const struct tl_window *window, const struct tl_landing_page *const *pages,
+                      const unsigned *lengths, uint64_t start, uint64_t end, uint64_t *addr)
+{
+    for (uint64_t block = start & ~63ull; block < end; block += 64) {
+        uint64_t unfit = block < start ? (1ull << (start - block)) - 1 : 0;
+        if (end - block < 64)
+            unfit |= ~((1ull << (end - block)) - 1);
+        for (unsigned i = 0; i <= window->variants && ~unfit; i++)
+            unfit |= smear(taken_at(pages[i], block + (i ? (uint64_t)window->shift[i - 1] : 0)), lengths[i]);
+        if (~unfit) {
+            *addr = block + (unsigned)__builtin_ctzll(~unfit);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Where in a page to begin looking: elsewhere in each, so that pages can be laid over one another in the pool. */
+static uint64_t scatter(uint64_t addr)
+{
+    return (addr / TL_PAGE * 0x9e3779b97f4a7c15u) >> 40;
+}
+
 /* Try one segment [start, end) of the window. */
 static void try_segment(const struct tl_landings *landings, const struct tl_window *window, uint64_t start,
                         uint64_t end, struct choice *best)
@@ -58,17 +82,10 @@ static void try_segment(const struct tl_landings *landings, const struct tl_wind
     unsigned zeros = (unsigned)__builtin_ctzll(start | 1ull << 40);
     if (best->found && (cost > best->cost || (cost == best->cost && zeros <= best->zeros)))
         return;
-    for (uint64_t block = start & ~63ull; block < end; block += 64) {
-        uint64_t unfit = block < start ? (1ull << (start - block)) - 1 : 0;
-        if (end - block < 64)
-            unfit |= ~((1ull << (end - block)) - 1);
-        for (unsigned i = 0; i <= window->variants && ~unfit; i++)
-            unfit |= smear(taken_at(pages[i], block + (i ? (uint64_t)window->shift[i - 1] : 0)), lengths[i]);
-        if (~unfit) {
-            *best = (struct choice){block + (unsigned)__builtin_ctzll(~unfit), cost, zeros, true};
-            return;
-        }
-    }
+    uint64_t middle = start + (window->scatter ? scatter(start) % (end - start) : 0), addr;
+    if (find_room(window, pages, lengths, middle, end, &addr) ||
+        find_room(window, pages, lengths, start, middle, &addr))
+        *best = (struct choice){addr, cost, zeros, true};
 }
 
 /* Try the part of the window that lies in the page of `addr`. */

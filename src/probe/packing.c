@@ -10,7 +10,7 @@
 
 #include "probe/landing.h"
 
-enum { WORDS = TL_PAGE / 64, BREAKPOINT = 0xcc, MISSES_MAX = 40 };
+enum { WORDS = TL_PAGE / 64, BREAKPOINT = 0xcc, MISSES_MAX = 40, RUN_MAX = 16 };
 
 /* Landing pages at addr, addr + TL_PAGE and so on. */
 struct run {
@@ -45,8 +45,10 @@ static int longest_first(const void *left, const void *right)
 static int collect(struct packing *packing)
 {
     struct tl_landings *landings = packing->landings;
+    bool divide = landings->runs + landings->page_count / RUN_MAX < landings->runs_max;
+    size_t longest = divide ? RUN_MAX : SIZE_MAX;
     packing->pages = calloc(landings->page_count + 1, sizeof(struct tl_landing_page *));
-    packing->runs = calloc(landings->runs + 1, sizeof *packing->runs);
+    packing->runs = calloc(landings->page_count + 1, sizeof *packing->runs);
     if (!packing->pages || !packing->runs)
         return -ENOMEM;
     for (size_t i = 0; i < landings->page_count; i++) {
@@ -56,7 +58,8 @@ static int collect(struct packing *packing)
     }
     qsort(packing->pages, packing->page_count, sizeof(struct tl_landing_page *), by_address);
     for (size_t i = 0; i < packing->page_count; i++) {
-        if (i == 0 || packing->pages[i]->addr != packing->pages[i - 1]->addr + TL_PAGE)
+        if (i == 0 || packing->pages[i]->addr != packing->pages[i - 1]->addr + TL_PAGE ||
+            packing->runs[packing->run_count - 1].length == longest)
             packing->runs[packing->run_count++].pages = &packing->pages[i];
         packing->runs[packing->run_count - 1].length++;
     }
@@ -101,7 +104,8 @@ static int put(struct packing *packing, const struct run *run, size_t at)
     return 0;
 }
 
-/* First fit, among the pool pages from `*from` on. Pages that many did not fit onto are passed over from then on. */
+/* First fit, among the pool pages from `from` on. Pages that many in a row did not fit onto are passed over from then
+ * on. */
 static int pack(struct packing *packing)
 {
     size_t from = 0, misses = 0;
@@ -115,6 +119,8 @@ static int pack(struct packing *packing)
         int error = put(packing, run, at);
         if (error)
             return error;
+        if (at == from)
+            misses = 0;
         if (misses > MISSES_MAX) {
             from++;
             misses = 0;

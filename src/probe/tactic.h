@@ -24,6 +24,7 @@ struct tl_job {
     uint8_t length; /* of its new bytes */
     bool guarded;   /* see struct tl_site */
     bool complete;  /* its trampoline is there */
+    bool leaned_on; /* the jump of a site below may run into its bytes: better alike from site to site */
     uint8_t choice;
     uint8_t bytes[TL_INSN_MAX];
     size_t mark; /* stubs that were there before its own */

@@ -116,6 +116,7 @@ static bool make_shape(struct shape *shape, const struct tl_job *job, const uint
     window->start = landing(behind, rel);
     window->size = 1ull << 8 * shape->free;
     window->trampoline = job->site->trampoline;
+    window->scatter = !job->leaned_on;
     window->variants = 0;
     if (guard)
         add_variants(window, job->site, behind, rel, shape, room);
@@ -224,7 +225,9 @@ static bool accept(struct tl_landings *landings, struct tl_job *job, struct offe
 /* What the tidy search leaves out: each address of a small window, with stubs across pages and all. */
 static bool place_anywhere(struct tl_landings *landings, struct tl_job *job, const struct shape *shape)
 {
-    for (uint64_t i = 0; shape->window.size == 256 && i < 256; i++)
+    if (shape->window.size != 256 || !has_page(landings->space, &shape->window, 0))
+        return false;
+    for (uint64_t i = 0; i < shape->window.size; i++)
         if (place_at(landings, job, shape, shape->window.start + i, false))
             return true;
     return false;
