@@ -3,6 +3,11 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <signal.h>
+#include <unistd.h>
 
 const char *fixture(const char *name)
 {
@@ -92,4 +97,56 @@ size_t named(const struct tl_object *object, const char *name, const struct tl_f
     assert_int_equal(tl_object_match(object, name, note_first, &first), 0);
     *function = first.function;
     return first.count;
+}
+
+void program_start(struct program *program, const char *path, const char *root)
+{
+    int input[2], output[2];
+    size_t used = 0;
+    assert_int_equal(pipe(input), 0);
+    assert_int_equal(pipe(output), 0);
+    program->pid = fork();
+    assert_true(program->pid >= 0);
+    if (program->pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        dup2(input[0], 0);
+        dup2(output[1], 1);
+        close(input[1]);
+        close(output[0]);
+        if (root && (chroot(root) < 0 || chdir("/") < 0))
+            _exit(99);
+        execl(path, path, "wait", (char *)NULL);
+        _exit(98);
+    }
+    close(input[0]);
+    close(output[1]);
+    program->input = input[1];
+    /* It prints all at once, ending with x. */
+    while (!(used && program->output[used - 1] == '\n' && strstr(program->output, "\nx "))) {
+        ssize_t n = read(output[0], program->output + used, sizeof program->output - 1 - used);
+        if (n <= 0)
+            fail_msg("%s did not start", path);
+        used += (size_t)n;
+        program->output[used] = '\0';
+    }
+    close(output[0]);
+}
+
+void program_stop(struct program *program)
+{
+    close(program->input);
+    waitpid(program->pid, NULL, 0);
+}
+
+uint64_t program_says(const struct program *program, const char *key)
+{
+    const char *at = strstr(program->output, key);
+    assert_non_null(at);
+    return strtoull(at + strlen(key), NULL, 16);
+}
+
+int read_process(void *host, uint64_t addr, void *bytes, size_t size)
+{
+    struct iovec here = {bytes, size}, there = {(void *)(uintptr_t)addr, size};
+    return process_vm_readv(*(const pid_t *)host, &here, 1, &there, 1, 0) == (ssize_t)size ? 0 : -EFAULT;
 }

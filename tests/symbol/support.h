@@ -31,4 +31,18 @@ uint64_t number_behind(const char *key, const char *format, ...) __attribute__((
 /* How many functions of that name; the first is stored. */
 size_t named(const struct tl_object *object, const char *name, const struct tl_function **first);
 
+/* A fixture that runs and waits until it is stopped; what it printed before ("twin 0x…") can be asked for. */
+struct program {
+    pid_t pid;
+    int input;
+    char output[4096];
+};
+/* `root` is where the child changes its root directory to before it runs `path` (it has to be root for that), or NULL.
+ */
+void program_start(struct program *program, const char *path, const char *root);
+void program_stop(struct program *program);
+uint64_t program_says(const struct program *program, const char *key);
+/* Reads a process's memory; host: the pid_t. */
+int read_process(void *host, uint64_t addr, void *bytes, size_t size);
+
 #endif

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What indirect functions became, against what the loader and the programs themselves say.
+ */
+#include <dlfcn.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "support.h"
+
+static void check_program(const char *name)
+{
+    struct program program;
+    struct tl_modules modules;
+    struct tl_error error = {0};
+    const struct tl_function *function;
+    uint64_t addr = 0;
+    char text[64];
+    program_start(&program, fixture(name), NULL);
+    assert_int_equal(tl_modules_read(program.pid, &modules, &error), 0);
+    assert_int_equal(named(modules.modules[0].object, "picked", &function), 1);
+    assert_int_equal(function->kind, TL_FUNCTION_IFUNC);
+    assert_int_equal(
+        tl_modules_resolve_ifunc(&modules, &modules.modules[0], function, read_process, &program.pid, &addr), 0);
+    assert_int_equal(addr, program_says(&program, "picked "));
+    tl_modules_describe(&modules, addr, text, sizeof text);
+    assert_string_equal(text, "picked_two+0x0");
+    assert_int_equal(named(modules.modules[0].object, "sum", &function), 1);
+    assert_int_equal(
+        tl_modules_resolve_ifunc(&modules, &modules.modules[0], function, read_process, &program.pid, &addr), -EINVAL);
+    tl_modules_free(&modules);
+    program_stop(&program);
+}
+
+static void a_programs_own_ifunc(void **state)
+{
+    (void)state;
+    check_program("pie");
+    check_program("nopie");
+    check_program("static");
+    check_program("static-pie");
+}
+
+struct check {
+    const struct tl_modules *modules;
+    const struct tl_module *libc;
+    size_t resolved, unbound;
+};
+
+/* Each of libc's that anything here uses is what dlsym says. */
+static int check_one(void *context, const struct tl_function *function)
+{
+    struct check *check = context;
+    uint64_t addr = 0;
+    pid_t pid = getpid();
+    if (function->kind != TL_FUNCTION_IFUNC || !function->global)
+        return 0;
+    void *expected = dlsym(RTLD_DEFAULT, function->name);
+    if (!expected)
+        return 0;
+    int result = tl_modules_resolve_ifunc(check->modules, check->libc, function, read_process, &pid, &addr);
+    if (result == -ENOENT) {
+        check->unbound++;
+        return 0;
+    }
+    assert_int_equal(result, 0);
+    if (addr != (uintptr_t)expected)
+        fail_msg("%s: %#lx, not %p", function->name, (long)addr, expected);
+    check->resolved++;
+    return 0;
+}
+
+static void all_that_libc_resolved(void **state)
+{
+    (void)state;
+    struct tl_modules modules;
+    struct tl_error error = {0};
+    assert_int_equal(tl_modules_read(getpid(), &modules, &error), 0);
+    int libc = tl_modules_find(&modules, "libc.so.6", 0);
+    assert_true(libc > 0);
+    struct check check = {&modules, &modules.modules[libc], 0, 0};
+    assert_int_equal(tl_object_match(check.libc->object, "*", check_one, &check), 0);
+    print_message("%zu resolved, %zu that nothing uses\n", check.resolved, check.unbound);
+    assert_true(check.resolved >= 15);
+    tl_modules_free(&modules);
+}
+
+static int read_nothing(void *host, uint64_t addr, void *bytes, size_t size)
+{
+    (void)host;
+    (void)addr;
+    memset(bytes, 0, size);
+    return 0;
+}
+
+static int cannot_read(void *host, uint64_t addr, void *bytes, size_t size)
+{
+    (void)host;
+    (void)addr;
+    (void)bytes;
+    (void)size;
+    return -EFAULT;
+}
+
+static void what_nothing_bound_is_said(void **state)
+{
+    (void)state;
+    struct tl_modules modules;
+    struct tl_error error = {0};
+    const struct tl_function *function;
+    uint64_t addr;
+    assert_int_equal(tl_modules_read(getpid(), &modules, &error), 0);
+    int libc = tl_modules_find(&modules, "libc.so.6", 0);
+    assert_int_equal(named(modules.modules[libc].object, "strlen", &function), 1);
+    assert_int_equal(tl_modules_resolve_ifunc(&modules, &modules.modules[libc], function, read_nothing, NULL, &addr),
+                     -ENOENT);
+    assert_int_equal(tl_modules_resolve_ifunc(&modules, &modules.modules[libc], function, cannot_read, NULL, &addr),
+                     -ENOENT);
+    tl_modules_free(&modules);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_programs_own_ifunc),
+        cmocka_unit_test(all_that_libc_resolved),
+        cmocka_unit_test(what_nothing_bound_is_said),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
