@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The core: the first memory of ours in the target, from which everything else is done, and the last to go.
+ *
+ * The target makes the file, we open it through its /proc/PID/fd (the other way round is not possible across users,
+ * containers and chroots), seal its size so that reading it cannot fault us, and write code and header; the
+ * target maps it and closes its descriptor at once: programs count and close descriptors.
+ *
+ * Dead at any point, we leave at most a descriptor and a mapping of a file of this name, which the next run recognises
+ * by the name.
+ */
+#include "host/remote/internal.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define MFD_NOEXEC_SEAL_FLAG 8ul
+
+int tl_open_target_file(pid_t tid, int fd, int *out)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/fd/%d", tid, fd);
+    *out = open(path, O_RDWR | O_CLOEXEC);
+    return *out < 0 ? -errno : 0;
+}
+
+static uint64_t pid_namespace(void)
+{
+    struct stat st;
+    return stat("/proc/self/ns/pid", &st) == 0 ? st.st_ino : 0;
+}
+
+/* Our side of the new file: size, code, header. */
+static int furnish(struct tl_remote *r, int fd)
+{
+    if (ftruncate(fd, TL_CORE_SIZE) != 0)
+        return -errno;
+    tl_remote_step("core sized");
+    if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)
+        return -errno;
+    uint8_t *base = mmap(NULL, TL_CORE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (base == MAP_FAILED)
+        return -errno;
+    memcpy(base, tl_runner_code, (size_t)(tl_runner_code_end - tl_runner_code));
+    struct tl_core_page *page = (struct tl_core_page *)(base + TL_CORE_DATA);
+    struct tl_log *log = (struct tl_log *)(base + TL_CORE_LOG);
+    *log = (struct tl_log){.magic = TL_LOG_MAGIC,
+                           .capacity = (TL_CORE_SIZE - TL_CORE_LOG - sizeof *log) / sizeof(struct tl_record)};
+    page->version = TL_CORE_VERSION;
+    page->size = TL_CORE_SIZE;
+    page->owner.pid = (uint64_t)getpid();
+    page->owner.start_time = tl_start_time(getpid());
+    page->owner.pid_namespace = pid_namespace();
+    page->target = (uint64_t)r->facts.ns_pid;
+    r->core.page = page;
+    r->core.segments[0] = (struct tl_segment){log, 0, TL_CORE_SIZE - TL_CORE_LOG};
+    r->core.segment_count = 1;
+    tl_remote_step("core furnished");
+    return 0;
+}
+
+/* From here on the core explains itself. */
+static void publish(struct tl_remote *r, uint64_t addr)
+{
+    struct tl_core_page *page = r->core.page;
+    r->core.addr = addr;
+    r->core.segments[0].addr = addr + TL_CORE_LOG;
+    page->segments[0].addr = r->core.segments[0].addr;
+    page->segments[0].size = r->core.segments[0].size;
+    page->segment_count = 1;
+    page->addr = addr;
+    __atomic_store_n(&page->magic, TL_CORE_MAGIC, __ATOMIC_RELEASE);
+    tl_remote_step("core published");
+}
+
+static int failed(struct tl_remote *r, int result, const char *what, struct tl_error *error)
+{
+    const char *advice = result == -EMFILE ? ": its limit of open files (RLIMIT_NOFILE) is reached"
+                         : result == -ENOMEM
+                             ? ": its address space (RLIMIT_AS) or number of mappings (vm.max_map_count) is exhausted"
+                             : "";
+    return tl_fail(error, result, "process %d cannot %s (%s)%s", r->pid, what, tl_errno_name(-result), advice);
+}
+
+int tl_core_create(struct tl_remote *r, struct tl_error *error)
+{
+    struct tl_session s;
+    if (r->core.page)
+        return 0;
+    int result = tl_session_begin(r, &s, error), file = -1;
+    if (result) {
+        tl_gadgets_drop(r);
+        return result;
+    }
+    int64_t fd = -1, addr = 0, ignored;
+    uint64_t flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+    result = tl_session_call(r, &s, SYS_memfd_create, (uint64_t[6]){s.name, flags}, &fd);
+    if (result == 0 && fd == -EACCES) /* vm.memfd_noexec = 2 */
+        result = tl_session_call(r, &s, SYS_memfd_create, (uint64_t[6]){s.name, flags | MFD_NOEXEC_SEAL_FLAG}, &fd);
+    tl_remote_step("core file");
+    if (result || fd < 0) {
+        result = failed(r, result ? result : (int)fd, "make a memory file", error);
+        goto out;
+    }
+    result = tl_open_target_file(s.task->tid, (int)fd, &file);
+    if (result == 0)
+        result = furnish(r, file);
+    if (result) {
+        result = failed(r, result, "share a memory file", error);
+    } else {
+        uint64_t map[6] = {0, TL_CORE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, (uint64_t)fd, 0};
+        result = tl_session_call(r, &s, SYS_mmap, map, &addr);
+        if (result || (addr < 0 && addr > -TL_PAGE))
+            result = failed(r, result ? result : (int)addr, "map memory", error);
+        else
+            result = tl_session_call(r, &s, SYS_mprotect, (uint64_t[6]){(uint64_t)addr, TL_PAGE, PROT_READ | PROT_EXEC},
+                                     &ignored);
+        if (result == 0 && ignored < 0) {
+            tl_session_call(r, &s, SYS_munmap, (uint64_t[6]){(uint64_t)addr, TL_CORE_SIZE}, &addr);
+            result = failed(r, (int)ignored, "map executable memory", error);
+        }
+    }
+    tl_session_call(r, &s, SYS_close, (uint64_t[6]){(uint64_t)fd}, &ignored);
+out:
+    tl_session_end(r, &s);
+    tl_gadgets_drop(r);
+    if (file >= 0)
+        close(file);
+    if (result)
+        tl_core_forget(r);
+    else
+        publish(r, (uint64_t)addr);
+    return result;
+}
+
+int tl_core_destroy(struct tl_remote *r, struct tl_error *error)
+{
+    struct tl_session s;
+    int64_t outcome = 0;
+    if (!r->core.page)
+        return 0;
+    int result = tl_session_begin(r, &s, error);
+    if (result == 0) {
+        tl_remote_step("core unmap");
+        result = tl_session_call(r, &s, SYS_munmap, (uint64_t[6]){r->core.addr, TL_CORE_SIZE}, &outcome);
+        tl_session_end(r, &s);
+        if (result || outcome)
+            result = failed(r, result ? result : (int)outcome, "unmap memory", error);
+    }
+    tl_gadgets_drop(r);
+    if (result == 0)
+        tl_core_forget(r);
+    return result;
+}
+
+void tl_core_forget(struct tl_remote *r)
+{
+    for (size_t i = 1; i < r->core.segment_count; i++)
+        munmap(r->core.segments[i].log, r->core.segments[i].size);
+    if (r->core.page)
+        munmap((uint8_t *)r->core.page - TL_CORE_DATA, TL_CORE_SIZE);
+    memset(&r->core, 0, sizeof r->core);
+    free(r->undo);
+    r->undo = NULL;
+    r->undo_count = r->undo_room = 0;
+}

@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What the files of the remote host share. Lowest first: proc (what /proc says), check (may we?), tracer (the thread
+ * that owns ptrace), stop, frame + gadget + session (one system call in the target), core (our memory there), batch
+ * (many calls), log (what has to be undone), then the port's functions and the life of a handle.
+ */
+#ifndef TRAPLINE_REMOTE_INTERNAL_H
+#define TRAPLINE_REMOTE_INTERNAL_H
+
+#include <pthread.h>
+#include <sys/ptrace.h>
+#include <sys/user.h>
+
+#include "host/remote/layout.h"
+#include "host/remote/remote.h"
+
+/* Tests hang on here to end the tool between any two steps that the target could notice. NULL otherwise. */
+extern void (*tl_remote_step_hook)(const char *name);
+static inline void tl_remote_step(const char *name)
+{
+    if (tl_remote_step_hook)
+        tl_remote_step_hook(name);
+}
+
+enum { TL_PAGE = 4096 };
+static inline uint64_t tl_page_up(uint64_t n)
+{
+    return (n + TL_PAGE - 1) & ~(uint64_t)(TL_PAGE - 1);
+}
+
+/* A task that shares the target's memory, while it is stopped. */
+struct tl_task {
+    pid_t tid;
+    bool outside; /* not of the target's thread group: a CLONE_VM child, for one */
+    bool stopped;
+    struct user_regs_struct regs; /* what it goes on with: what was found at the stop, EINTR mended */
+};
+
+/* Code of the target's own that an injected call runs on: `syscall; ret` and a `rax = 15; syscall` to return to. */
+struct tl_gadgets {
+    uint64_t call, restorer;
+    uint64_t stub; /* not 0: written by us over zeros at this address, to be zeroed again */
+};
+
+struct tl_segment {
+    struct tl_log *log; /* mapped here */
+    uint64_t addr, size;
+};
+
+/* Our memory in the target: see layout.h. */
+struct tl_core {
+    struct tl_core_page *page; /* mapped here; NULL: there is none */
+    uint64_t addr;
+    struct tl_segment segments[TL_SEGMENTS];
+    size_t segment_count;
+};
+
+/* See tracer.c. */
+struct tl_tracer {
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    bool alive, condemned, ready;
+    pid_t tid;
+    int (*work)(struct tl_remote *, void *);
+    void *argument;
+    int result;
+};
+
+/* A place that was patched, and what stood there first. Our own copy: the log can be written by the target. */
+struct tl_undo {
+    uint64_t addr; /* 0: free */
+    struct tl_record *record;
+    uint8_t length, old_bytes[15];
+};
+
+/* A mapping that port->map made. */
+struct tl_made {
+    uint64_t addr, size;
+    bool gate;
+    struct tl_record *record; /* gates only */
+};
+
+struct tl_remote {
+    pid_t pid;
+    int pidfd, mem;
+    struct tl_remote_facts facts;
+    struct tl_port port;
+    struct tl_error last;
+    struct tl_tracer tracer;
+    bool suspend_seccomp;
+
+    unsigned stops; /* how deep port->stop is nested */
+    bool held;      /* a launched command that was not released: one of those stops */
+    struct tl_task *tasks;
+    size_t task_count, task_room;
+
+    struct tl_gadgets gadgets;
+    struct tl_core core;
+    struct tl_made *made;
+    size_t made_count, made_room;
+    struct tl_undo *undo; /* by address: a hash table of a power of two */
+    size_t undo_count, undo_room;
+
+    void *area, *pool;
+    uint64_t area_addr;
+    size_t area_size, pool_size;
+
+    struct tl_identity {
+        uint64_t fs_base;
+        pid_t tid;
+    } * known;
+    size_t known_count;
+
+    bool reaped;
+    int status;
+};
+
+/* proc.c: what the kernel says of a process. All bounded, all tolerant of a process that goes away meanwhile (-ESRCH).
+ */
+char *tl_proc_file(pid_t pid, const char *name, size_t *length);           /* malloc'ed, NUL-terminated; NULL */
+long long tl_status_number(const char *status, const char *key, int base); /* -1: no such line */
+char tl_task_state(pid_t tid);                                             /* 'R', 'Z'…; 0: gone */
+uint64_t tl_start_time(pid_t pid);                                         /* 0: gone */
+uint64_t tl_auxv(pid_t pid, uint64_t type);                                /* 0: absent */
+int tl_each_number(const char *directory, int (*visit)(void *context, int number), void *context);
+pid_t tl_live_task(pid_t pid); /* a thread that still has its memory: the leader may be gone */
+int tl_read_areas(pid_t pid, struct tl_remote_area **areas, size_t *count);
+bool tl_is_ours(const struct tl_remote_area *area); /* a mapping of a memfd of this name */
+const struct tl_remote_area *tl_area_at(const struct tl_remote_area *areas, size_t count, uint64_t addr);
+uint64_t tl_now(void); /* nanoseconds */
+void tl_nap(unsigned microseconds);
+
+/* check.c */
+int tl_check_target(struct tl_remote *r, struct tl_error *error);
+int tl_explain_refusal(pid_t pid, int code, struct tl_error *error);
+
+/* tracer.c: run `work` on the thread that traces. Nested calls run at once. */
+int tl_on_tracer(struct tl_remote *r, int (*work)(struct tl_remote *, void *), void *argument);
+void tl_tracer_end(struct tl_remote *r);
+/* On the tracer thread: let go of every task, stopped or not, by ending this thread when the work is done. */
+void tl_tracer_condemn(struct tl_remote *r);
+
+/* stop.c, on the tracer thread. tl_stop_all adds to what is stopped already. */
+int tl_stop_all(struct tl_remote *r);
+int tl_stop(struct tl_remote *r, struct tl_error *error);
+void tl_resume(struct tl_remote *r);
+int tl_wait(struct tl_remote *r, pid_t tid, uint64_t deadline, int *status); /* -ETIMEDOUT, -ESRCH (ended) */
+int tl_get_regs(pid_t tid, struct user_regs_struct *regs);                   /* -ENOEXEC: 32-bit */
+int tl_set_regs(pid_t tid, const struct user_regs_struct *regs);
+/* Bring a task that runs, or is `stopped` elsewhere, to the trap that PTRACE_INTERRUPT asks for, before any more of its
+ * code. */
+int tl_interrupt(struct tl_remote *r, pid_t tid, bool stopped, uint64_t deadline);
+/* Go on with `request` after a stop that was not what we wait for, passing on what must be: 0, or -errno. */
+int tl_go_on(pid_t tid, int request, int status);
+struct tl_task *tl_add_task(struct tl_remote *r, pid_t tid);
+void tl_mend_restart(struct user_regs_struct *regs);
+bool tl_in_restartable_call(const struct user_regs_struct *regs);
+
+/* frame.c: the signal frame by which a task goes back by itself to `regs`, signal mask and vector state included. */
+enum { TL_FRAME_MAX = 16384 - 512 };
+int tl_frame_build(pid_t tid, const struct user_regs_struct *regs, uint64_t mask, uint64_t addr, uint64_t restorer,
+                   uint8_t frame[TL_FRAME_MAX], size_t *size);
+
+/* gadget.c */
+int tl_gadgets_find(struct tl_remote *r, struct tl_error *error);
+void tl_gadgets_drop(struct tl_remote *r); /* takes the stub out again where there is one */
+bool tl_stub_left(struct tl_remote *r);    /* by a run that was killed */
+void tl_stub_clear(struct tl_remote *r);
+/* Dead memory on a stack, for a frame of `size` bytes with room below it. */
+int tl_scratch_find(struct tl_remote *r, size_t size, struct tl_task **worker, uint64_t *addr, struct tl_error *error);
+bool tl_in_flight(struct tl_remote *r);
+
+/* session.c: single calls, on the target's own stack and code. Between begin and end one task is ours. */
+struct tl_session {
+    struct tl_task *task;
+    uint64_t frame, name; /* name: where "trapline" stands as a string */
+    uint64_t mask;
+    bool entered;
+};
+int tl_session_begin(struct tl_remote *r, struct tl_session *s, struct tl_error *error);
+int tl_session_call(struct tl_remote *r, struct tl_session *s, long number, const uint64_t arguments[6],
+                    int64_t *result);
+void tl_session_end(struct tl_remote *r, struct tl_session *s);
+struct tl_task *tl_worker(struct tl_remote *r);
+int tl_get_mask(pid_t tid, uint64_t *mask);
+int tl_set_mask(pid_t tid, uint64_t mask);
+
+/* core.c, on the tracer thread, target stopped. */
+int tl_core_create(struct tl_remote *r, struct tl_error *error);
+int tl_core_destroy(struct tl_remote *r, struct tl_error *error);
+void tl_core_forget(struct tl_remote *r); /* our side only */
+int tl_open_target_file(pid_t tid, int fd, int *out);
+int tl_close_strays(struct tl_remote *r, struct tl_error *error); /* descriptors of half-made memory */
+
+/* batch.c: many calls in one go, by the runner in the core. Results of calls that were reached, in order. */
+struct tl_call {
+    int64_t number;
+    uint64_t arguments[6];
+    int64_t result;
+};
+int tl_batch(struct tl_remote *r, struct tl_call *calls, size_t count, bool stop_on_error, size_t *done);
+/* New shared memory: mapped here at *local, there at *addr. */
+int tl_share(struct tl_remote *r, size_t size, void **local, uint64_t *addr, struct tl_error *error);
+extern const uint8_t tl_runner_code[], tl_runner_code_end[];
+extern const uint32_t tl_runner_gate; /* offset of the entry gate in the code */
+
+/* log.c */
+int tl_log_room(struct tl_remote *r, size_t records, struct tl_error *error); /* on the tracer thread, stopped */
+struct tl_record *tl_log_add(struct tl_remote *r, const struct tl_record *record);
+struct tl_undo *tl_undo_find(struct tl_remote *r, uint64_t addr); /* NULL: not patched now */
+int tl_undo_room(struct tl_remote *r, size_t more);
+struct tl_undo *tl_undo_put(struct tl_remote *r, uint64_t addr);
+
+/* The port: map.c, patch.c, evacuate.c. On the tracer thread. */
+int tl_port_map(struct tl_remote *r, const struct tl_mapping *mappings, size_t count, struct tl_error *error);
+int tl_port_unmap(struct tl_remote *r, const struct tl_mapping *mappings, size_t count, struct tl_error *error);
+int tl_port_patch(struct tl_remote *r, const struct tl_patch *patches, size_t count, struct tl_error *error);
+typedef int tl_locate(void *context, uint64_t pc, uint64_t *original, int *fix_rcx);
+int tl_port_evacuate(struct tl_remote *r, tl_locate *locate, void *context);
+
+/* residue.c: take out of the target all that a trapline left there. On the tracer thread; stops by itself. */
+int tl_residue_clean(struct tl_remote *r, bool own, struct tl_error *error);
+bool tl_residue_suspected(struct tl_remote *r);
+
+/* launch.c */
+int tl_launch(struct tl_remote *r, char *const argv[], struct tl_error *error);
+
+/* thread.c: what the threads' fs bases tell. Target stopped. */
+void tl_learn_threads(struct tl_remote *r);
+
+/* memory.c: the target's memory through r->mem. */
+int tl_mem_read(struct tl_remote *r, uint64_t addr, void *bytes, size_t size);
+int tl_mem_write(struct tl_remote *r, uint64_t addr, const void *bytes, size_t size);
+int tl_mem_open(struct tl_remote *r);
+
+#endif

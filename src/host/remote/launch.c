@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Start a command and hold it where its own code would begin.
+ *
+ * At the exec stop a dynamic program is not there yet: ld.so still has to map and relocate the libraries. No breakpoint
+ * waits for it at the entry, for we might be killed meanwhile. Instead the word AT_ENTRY on its new stack, from which
+ * every ld.so takes the address it jumps to in the end, is changed to a gate in our core. The gate saves the registers,
+ * says that it was reached, and waits for us, two seconds at most; then it goes on to the real entry by itself. When we
+ * see it there we stop it, put the word back and the thread onto the real entry, with the registers that ld.so left.
+ *
+ * Without an ld.so (static programs) the exec stop is the entry.
+ */
+#include "host/remote/internal.h"
+
+#include <elf.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { EXEC_MS = 60000, HOLD_TURNS = 2000, STOP_MS = 2000 };
+
+struct launch {
+    char *const *argv;
+    int go, why; /* to the child: a byte when it is traced; from it: the errno of exec */
+    struct tl_error *error;
+};
+
+static void child(char *const argv[], int go, int why)
+{
+    char byte;
+    ssize_t n;
+    do {
+        n = read(go, &byte, 1);
+    } while (n < 0 && errno == EINTR);
+    if (n == 1) {
+        execvp(argv[0], argv);
+        int error = errno;
+        n = write(why, &error, sizeof error);
+    }
+    _exit(127);
+}
+
+/* Until the kernel has put the new program in place. */
+static int to_exec(struct tl_remote *r, struct launch *l)
+{
+    uint64_t deadline = tl_now() + EXEC_MS * 1000000ull;
+    for (int status;;) {
+        int result = tl_wait(r, r->pid, deadline, &status);
+        if (result == -ESRCH) {
+            int error = 0;
+            if (read(l->why, &error, sizeof error) == (ssize_t)sizeof error)
+                return tl_fail(l->error, -error, "%s: %s", l->argv[0], strerror(error));
+        }
+        if (result)
+            return tl_fail(l->error, result, "%s ended before it began", l->argv[0]);
+        if (status >> 8 == (SIGTRAP | PTRACE_EVENT_EXEC << 8))
+            return 0;
+        tl_go_on(r->pid, PTRACE_CONT, status);
+    }
+}
+
+/* Where AT_ENTRY's value stands on the new stack. */
+static uint64_t find_entry_word(struct tl_remote *r, uint64_t rsp, uint64_t entry)
+{
+    uint64_t word[2], at = rsp + 8;
+    if (tl_mem_read(r, rsp, word, 8) || word[0] > 1 << 24)
+        return 0;
+    at += 8 * (word[0] + 1);
+    do {
+        if (tl_mem_read(r, at, word, 8))
+            return 0;
+        at += 8;
+    } while (word[0]);
+    for (;; at += 16) {
+        if (tl_mem_read(r, at, word, 16) || word[0] == AT_NULL)
+            return 0;
+        if (word[0] == AT_ENTRY)
+            return word[1] == entry ? at + 8 : 0;
+    }
+}
+
+/* While ld.so works: pass its signals on, until it comes to the gate or ends. */
+static int to_gate(struct tl_remote *r)
+{
+    struct tl_entry *gate = &r->core.page->entry;
+    if (ptrace(PTRACE_CONT, r->pid, NULL, 0L) != 0)
+        return -errno;
+    tl_remote_step("loading");
+    while (!__atomic_load_n(&gate->reached, __ATOMIC_ACQUIRE)) {
+        int status, result = tl_wait(r, r->pid, 0, &status);
+        if (result == 0 && status >> 16 == PTRACE_EVENT_STOP && WSTOPSIG(status) != SIGTRAP)
+            ptrace(PTRACE_LISTEN, r->pid, NULL, NULL);
+        else if (result == 0)
+            tl_go_on(r->pid, PTRACE_CONT, status);
+        else if (result == -ESRCH)
+            return result;
+        tl_nap(30);
+    }
+    return tl_interrupt(r, r->pid, false, tl_now() + STOP_MS * 1000000ull);
+}
+
+static int leave_gate(struct tl_remote *r, uint64_t word, uint64_t entry, struct tl_error *error)
+{
+    struct tl_task *task = &r->tasks[0];
+    struct user_regs_struct regs;
+    const uint64_t *saved = r->core.page->entry.saved;
+    int result = tl_get_regs(r->pid, &regs);
+    if (result)
+        return tl_fail(error, result, "the command has ended");
+    bool waiting = regs.rip >= r->core.addr && regs.rip < r->core.addr + TL_PAGE;
+    tl_remote_step("entry word back");
+    result = tl_mem_write(r, word, &entry, sizeof entry);
+    if (result)
+        return tl_fail(error, result, "the command's stack cannot be written");
+    r->core.page->auxv = 0;
+    if (!waiting)
+        return tl_fail(error, -EAGAIN, "the command did not wait long enough at its entry: the machine is too busy");
+    regs.rax = saved[0], regs.rcx = saved[1], regs.rdx = saved[2], regs.rbx = saved[3], regs.rsp = saved[4];
+    regs.rbp = saved[5], regs.rsi = saved[6], regs.rdi = saved[7], regs.r8 = saved[8], regs.r9 = saved[9];
+    regs.r10 = saved[10], regs.r11 = saved[11], regs.r12 = saved[12], regs.r13 = saved[13], regs.r14 = saved[14];
+    regs.r15 = saved[15], regs.eflags = saved[16];
+    regs.rip = entry;
+    regs.orig_rax = (uint64_t)-1;
+    tl_remote_step("at entry");
+    result = tl_set_regs(r->pid, &regs);
+    task->regs = regs;
+    return result ? tl_fail(error, result, "the command has ended") : 0;
+}
+
+static int load_libraries(struct tl_remote *r, uint64_t entry, struct tl_error *error)
+{
+    uint64_t word = find_entry_word(r, r->tasks[0].regs.rsp, entry);
+    if (!word)
+        return tl_fail(error, -ENOEXEC, "the command's stack has no AT_ENTRY");
+    int result = tl_core_create(r, error);
+    if (result)
+        return result;
+    struct tl_core_page *page = r->core.page;
+    uint64_t gate = r->core.addr + tl_runner_gate;
+    page->entry = (struct tl_entry){.turns = HOLD_TURNS, .entry = entry};
+    page->entry_point = entry;
+    page->auxv = word;
+    tl_remote_step("entry word");
+    result = tl_mem_write(r, word, &gate, sizeof gate);
+    if (result == 0)
+        result = to_gate(r);
+    if (result)
+        return tl_fail(error, result, "the command ended before its program began");
+    return leave_gate(r, word, entry, error);
+}
+
+static int launch(struct tl_remote *r, void *argument)
+{
+    struct launch *l = argument;
+    long options = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXEC;
+    if (ptrace(PTRACE_SEIZE, r->pid, NULL, options) != 0)
+        return tl_explain_refusal(r->pid, -errno, l->error);
+    tl_remote_step("child seized");
+    if (write(l->go, "", 1) != 1)
+        return tl_fail(l->error, -EIO, "the command cannot be started");
+    int result = to_exec(r, l);
+    if (result)
+        return result;
+    tl_remote_step("executed");
+    ptrace(PTRACE_SETOPTIONS, r->pid, NULL, (long)PTRACE_O_TRACESYSGOOD);
+    struct tl_task *task = tl_add_task(r, r->pid);
+    if (!task)
+        return tl_fail(l->error, -ENOMEM, "out of memory");
+    r->stops = 1;
+    r->held = true;
+    task->stopped = true;
+    result = tl_interrupt(r, r->pid, true, tl_now() + STOP_MS * 1000000ull);
+    if (result == 0)
+        result = tl_get_regs(r->pid, &task->regs);
+    if (result == 0)
+        result = tl_mem_open(r);
+    if (result)
+        return tl_fail(l->error, result,
+                       result == -ENOEXEC ? "%s is not a 64-bit x86 program" : "%s ended before it began", l->argv[0]);
+    uint64_t entry = tl_auxv(r->pid, AT_ENTRY);
+    if (task->regs.rip != entry)
+        result = load_libraries(r, entry, l->error);
+    if (result == 0)
+        result = tl_stop_all(r); /* threads that a constructor made */
+    if (result == 0) {
+        r->facts.hwcap2 = (uint32_t)tl_auxv(r->pid, AT_HWCAP2);
+        r->facts.fsgsbase = r->facts.hwcap2 >> 1 & 1;
+        r->facts.threads = r->task_count;
+        tl_learn_threads(r);
+    }
+    return result;
+}
+
+int tl_launch(struct tl_remote *r, char *const argv[], struct tl_error *error)
+{
+    int go[2], why[2];
+    if (pipe2(go, O_CLOEXEC) != 0)
+        return tl_fail(error, -errno, "out of file descriptors");
+    if (pipe2(why, O_CLOEXEC) != 0) {
+        close(go[0]);
+        close(go[1]);
+        return tl_fail(error, -EMFILE, "out of file descriptors");
+    }
+    r->pid = fork();
+    if (r->pid == 0) {
+        close(go[1]);
+        child(argv, go[0], why[1]);
+    }
+    close(go[0]);
+    close(why[1]);
+    struct launch l = {argv, go[1], why[0], error};
+    int result = r->pid < 0 ? tl_fail(error, -errno, "fork: %s", strerror(errno)) : 0;
+    r->facts.launched = true;
+    r->facts.pid = r->facts.ns_pid = r->pid;
+    if (result == 0) {
+        r->pidfd = (int)syscall(SYS_pidfd_open, r->pid, 0);
+        result = tl_on_tracer(r, launch, &l);
+    }
+    close(go[1]);
+    close(why[0]);
+    if (result && r->pid > 0 && !r->reaped) {
+        kill(r->pid, SIGKILL); /* it never ran: nobody can miss it */
+        waitpid(r->pid, NULL, 0);
+        r->reaped = true;
+    }
+    return result;
+}

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What trapline puts into another process, laid out so that a later run understands it without the run that made it.
+ *
+ * All of it is memory files named "trapline", so that /proc/PID/maps shows "/memfd:trapline (deleted)" on every line of
+ * ours; gates alone are anonymous (they must vanish from fork children), and are recorded in the log. The *core* is the
+ * first to come and the last to go:
+ *
+ *   code page | tl_core_page | frame | calls | first log
+ *
+ * Everything here can be written by the target: whoever reads it checks every number.
+ */
+#ifndef TRAPLINE_REMOTE_LAYOUT_H
+#define TRAPLINE_REMOTE_LAYOUT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define TL_CORE_NAME "trapline"
+#define TL_CORE_MAPS_NAME "/memfd:trapline (deleted)"
+#define TL_CORE_MAGIC 0x45524f434c505254ULL
+#define TL_LOG_MAGIC 0x30474f4c4c505254ULL
+enum { TL_CORE_VERSION = 1, TL_SEGMENTS = 40, TL_BATCH_MAX = 1024 };
+
+/* One system call of a batch, and what it gave. */
+struct tl_slot {
+    int64_t number;
+    uint64_t arguments[6];
+    int64_t result;
+};
+
+/* What the runner works from. Offsets are known to its code. */
+struct tl_runner {
+    uint64_t next, count; /* slots done, slots to do */
+    uint32_t stop_on_error;
+    uint32_t done;  /* 1: all that will be done is done; the task waits, bounded, for `leave` */
+    uint32_t leave; /* 1: go back by the frame now */
+    uint32_t turns; /* of a bounded wait, a millisecond each */
+    struct {
+        uint64_t seconds, nanoseconds;
+    } nap;
+};
+
+/* The entry gate: where a launched program waits for us before its first own instruction. */
+struct tl_entry {
+    uint32_t reached, go; /* reached: set by the program; go: by us */
+    uint64_t turns;
+    uint64_t entry;     /* the program's own */
+    uint64_t saved[17]; /* rax rcx rdx rbx rsp rbp rsi rdi r8…r15 rflags */
+    struct {
+        uint64_t seconds, nanoseconds;
+    } nap;
+};
+
+struct tl_core_page {
+    struct tl_runner runner __attribute__((aligned(64)));
+    struct tl_entry entry __attribute__((aligned(64))); /* at 64 */
+    /* for the next run: */
+    uint64_t magic __attribute__((aligned(512)));
+    uint32_t version, size; /* of the whole core */
+    uint64_t addr;          /* of its code page in the target; 0: not mapped yet */
+    struct {
+        uint64_t pid, start_time, pid_namespace;
+    } owner;                    /* the tool, in its own name space */
+    uint64_t target;            /* pid in its own name space */
+    uint64_t auxv, entry_point; /* while a launched program is on its way: the word that was changed, and what it was */
+    uint32_t segment_count, unused;
+    struct {
+        uint64_t addr, size;
+    } segments[TL_SEGMENTS]; /* logs; the first one lies in the core */
+};
+
+enum { TL_RECORD_PATCH = 1, TL_RECORD_GATE = 2 };
+struct tl_record {
+    uint32_t live; /* written last, cleared first */
+    uint32_t kind;
+    uint64_t addr, size;
+    uint8_t old_bytes[16], new_bytes[16]; /* PATCH: `size` of them */
+};
+
+struct tl_log {
+    uint64_t magic, capacity, used, unused;
+    struct tl_record records[];
+};
+
+enum {
+    TL_CORE_DATA = 4096,                             /* tl_core_page */
+    TL_CORE_FRAME = 8192,                            /* one signal frame */
+    TL_CORE_CALLS = TL_CORE_FRAME + 16384,           /* TL_BATCH_MAX slots */
+    TL_CORE_LOG = TL_CORE_CALLS + TL_BATCH_MAX * 64, /* the first log */
+    TL_CORE_SIZE = TL_CORE_LOG + 65536
+};
+
+#endif

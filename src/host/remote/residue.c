@@ -1,0 +1,371 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Taking out what a trapline left in a process: our own at the end, or that of one that was killed. Both go the same
+ * way, from nothing but what stands in the target: the maps show the memory files of our name, a core among them
+ * describes the rest (layout.h). The target can write all of it, so every number is checked, and what is written back
+ * can only be put over bytes that are ours.
+ *
+ * Text first, so that nobody enters any more; then those inside run out or are moved; then the memory; the core last.
+ *
+ * A process forked from the target inherits copies of the patched text and of the mappings, but not our interest: it is
+ * cleaned here as well, whenever somebody attaches to it, even while its parent is being traced.
+ */
+#include "host/remote/internal.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum { CORES = 16, TRIES = 400, NAP_US = 2000 };
+
+struct residue {
+    struct tl_remote *r;
+    struct tl_remote_area *areas;
+    size_t count;
+    struct {
+        uint64_t addr;
+        struct tl_core_page page;
+    } cores[CORES];
+    size_t core_count;
+    struct tl_record *gates;
+    size_t gate_count;
+    bool own;
+};
+
+static bool same_file(const char *a, const char *b)
+{
+    struct stat x, y;
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+static bool target_is_trapline(const struct tl_remote *r)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/exe", r->pid);
+    return same_file(path, "/proc/self/exe");
+}
+
+struct owner_search {
+    const struct tl_core_page *page;
+    pid_t found;
+};
+
+/* The process whose pid in its own name space and whose start are those of the owner. */
+static int is_owner(void *context, int pid)
+{
+    struct owner_search *o = context;
+    char path[64];
+    struct stat st;
+    if (tl_start_time(pid) != o->page->owner.start_time)
+        return 0;
+    snprintf(path, sizeof path, "/proc/%d/ns/pid", pid);
+    char *status = tl_proc_file(pid, "status", NULL), *line = status ? strstr(status, "\nNSpid:") : NULL;
+    char *end = line ? strchr(line + 1, '\n') : NULL;
+    while (end && end > line && end[-1] >= '0' && end[-1] <= '9')
+        end--;
+    bool same = end && strtoull(end, NULL, 10) == o->page->owner.pid && tl_task_state(pid) != 'Z' &&
+                (stat(path, &st) != 0 || st.st_ino == o->page->owner.pid_namespace);
+    free(status);
+    o->found = same ? pid : 0;
+    return same;
+}
+
+static pid_t living_owner(const struct tl_core_page *page)
+{
+    struct owner_search o = {.page = page};
+    if (page->owner.pid <= INT32_MAX && is_owner(&o, (int)page->owner.pid))
+        return o.found;
+    tl_each_number("/proc", is_owner, &o);
+    return o.found;
+}
+
+static bool core_at(struct tl_remote *r, const struct tl_remote_area *area, struct tl_core_page *page)
+{
+    return tl_is_ours(area) && area->shared && tl_mem_read(r, area->start + TL_CORE_DATA, page, sizeof *page) == 0 &&
+           page->magic == TL_CORE_MAGIC && page->version == TL_CORE_VERSION && page->size == TL_CORE_SIZE &&
+           page->addr == area->start;
+}
+
+/* 0: cleaning may go on; 1: nothing here is residue; -EBUSY. */
+static int find_cores(struct residue *x, struct tl_error *error)
+{
+    struct tl_remote *r = x->r;
+    bool traplines = false, copies = false;
+    for (size_t i = 0; i < x->count && x->core_count < CORES; i++) {
+        const struct tl_remote_area *area = &x->areas[i];
+        struct tl_core_page *page = &x->cores[x->core_count].page;
+        if (!core_at(r, area, page)) {
+            traplines |= tl_is_ours(area);
+            copies |= tl_is_ours(area) && !area->shared;
+            continue;
+        }
+        if (!x->own) {
+            pid_t owner = living_owner(page);
+            if (owner == r->pid)
+                return 1;
+            if (owner && page->target == (uint64_t)r->facts.ns_pid)
+                return tl_fail(error, -EBUSY, "process %d is already probed by trapline, process %d", r->pid, owner);
+        }
+        x->cores[x->core_count++].addr = area->start;
+    }
+    if (x->core_count == 0 && traplines && target_is_trapline(r))
+        return 1;
+    if (x->core_count == 0 && copies)
+        return tl_fail(error, -EBUSY, "process %d holds code of an unknown trapline: it cannot be taken out", r->pid);
+    return 0;
+}
+
+static void restore_text(struct residue *x, const struct tl_record *record)
+{
+    struct tl_remote *r = x->r;
+    uint8_t now[sizeof record->old_bytes];
+    const struct tl_remote_area *area = tl_area_at(x->areas, x->count, record->addr);
+    if (record->size < 1 || record->size > 15 || !area || area->shared || !(area->prot & PROT_EXEC) ||
+        tl_is_ours(area) || record->size > area->end - record->addr ||
+        tl_mem_read(r, record->addr, now, record->size) || memcmp(now, record->new_bytes, record->size) != 0)
+        return;
+    tl_remote_step("restore");
+    tl_mem_write(r, record->addr, record->old_bytes, record->size);
+}
+
+static void take_gate(struct residue *x, const struct tl_record *record)
+{
+    const struct tl_remote_area *area = tl_area_at(x->areas, x->count, record->addr);
+    if (!area || record->addr % TL_PAGE || record->size % TL_PAGE || record->size == 0 || area->inode || area->shared ||
+        area->prot != (PROT_READ | PROT_WRITE) || record->size > area->end - record->addr)
+        return;
+    struct tl_record *more = realloc(x->gates, (x->gate_count + 1) * sizeof *more);
+    if (!more)
+        return;
+    x->gates = more;
+    x->gates[x->gate_count++] = *record;
+}
+
+static void each_record(struct residue *x, uint32_t kind, void (*visit)(struct residue *, const struct tl_record *))
+{
+    enum { PART = 256 };
+    struct tl_record part[PART];
+    for (size_t i = 0; i < x->core_count; i++) {
+        const struct tl_core_page *page = &x->cores[i].page;
+        for (size_t j = 0; j < page->segment_count && j < TL_SEGMENTS; j++) {
+            struct tl_log log;
+            uint64_t at = page->segments[j].addr, size = page->segments[j].size;
+            const struct tl_remote_area *area = tl_area_at(x->areas, x->count, at);
+            if (!area || !tl_is_ours(area) || size < sizeof log || size > area->end - at ||
+                tl_mem_read(x->r, at, &log, sizeof log) || log.magic != TL_LOG_MAGIC)
+                continue;
+            uint64_t room = (size - sizeof log) / sizeof *part, used = log.used < room ? log.used : room;
+            for (uint64_t k = 0; k < used; k += PART) {
+                size_t n = used - k < PART ? used - k : PART;
+                if (tl_mem_read(x->r, at + sizeof log + k * sizeof *part, part, n * sizeof *part))
+                    break;
+                for (size_t m = 0; m < n; m++) {
+                    if (part[m].live == 1 && part[m].kind == kind)
+                        visit(x, &part[m]);
+                }
+            }
+        }
+    }
+}
+
+/* Of the gates in the log, those that are still what we made: wiped on fork, which hardly anything else is. */
+static void confirm_gates(struct residue *x)
+{
+    char *text = x->gate_count && !x->own ? tl_proc_file(tl_live_task(x->r->pid), "smaps", NULL) : NULL;
+    for (size_t i = 0; i < x->gate_count && !x->own; i++) {
+        unsigned long long start = 0, end = 0;
+        bool wiped = false;
+        for (char *line = text; line && *line; line = strchr(line, '\n'), line += line != NULL) {
+            unsigned long long a, b;
+            if (sscanf(line, "%llx-%llx ", &a, &b) == 2)
+                start = a, end = b;
+            if (strncmp(line, "VmFlags:", 8) == 0 && start <= x->gates[i].addr && x->gates[i].addr < end) {
+                char *flag = strstr(line, " wf"), *newline = strchr(line, '\n');
+                wiped = flag && (!newline || flag < newline);
+                break;
+            }
+        }
+        if (!wiped)
+            x->gates[i].size = 0;
+    }
+    free(text);
+}
+
+/* Anything that waits for a tool in a core may stop waiting. */
+static void wake(struct residue *x)
+{
+    for (size_t i = 0; i < x->core_count; i++) {
+        uint64_t page = x->cores[i].addr + TL_CORE_DATA;
+        uint32_t one = 1;
+        const struct tl_core_page *p = &x->cores[i].page;
+        tl_mem_write(x->r, page + offsetof(struct tl_core_page, runner.leave), &one, sizeof one);
+        tl_mem_write(x->r, page + offsetof(struct tl_core_page, entry.go), &one, sizeof one);
+        uint64_t word;
+        if (p->auxv && tl_mem_read(x->r, p->auxv, &word, 8) == 0 && word == p->addr + tl_runner_gate &&
+            p->entry_point == tl_auxv(x->r->pid, 9))
+            tl_mem_write(x->r, p->auxv, &p->entry_point, 8);
+    }
+}
+
+/* Whoever is in code of ours has to run on. */
+static int in_our_code(void *context, uint64_t pc, uint64_t *original, int *fix_rcx)
+{
+    struct residue *x = context;
+    const struct tl_remote_area *area = tl_area_at(x->areas, x->count, pc);
+    (void)original;
+    (void)fix_rcx;
+    return area && tl_is_ours(area) ? -EAGAIN : -ENOENT;
+}
+
+static int add_call(struct tl_call **calls, size_t *count, uint64_t addr, uint64_t size)
+{
+    struct tl_call *more = realloc(*calls, (*count + 1) * sizeof *more);
+    if (!more)
+        return -ENOMEM;
+    *calls = more;
+    more[(*count)++] = (struct tl_call){SYS_munmap, {addr, size}, 0};
+    return 0;
+}
+
+/* Gates and code first, what describes them last. */
+static int unmap_all(struct residue *x, struct tl_error *error)
+{
+    struct tl_remote *r = x->r;
+    struct tl_call *calls = NULL;
+    size_t count = 0, done;
+    bool any = x->gate_count > 0;
+    for (size_t i = 0; i < x->count; i++)
+        any |= tl_is_ours(&x->areas[i]);
+    int result = any ? tl_core_create(r, error) : 0;
+    if (result || !any)
+        return result;
+    for (size_t i = 0; i < x->gate_count && result == 0; i++)
+        result = x->gates[i].size ? add_call(&calls, &count, x->gates[i].addr, x->gates[i].size) : 0;
+    for (int last = 0; last < 2; last++) {
+        for (size_t i = 0; i < x->count && result == 0; i++) {
+            const struct tl_remote_area *area = &x->areas[i];
+            bool own = area->start >= r->core.addr && area->start < r->core.addr + TL_CORE_SIZE;
+            if (tl_is_ours(area) && !own && area->shared == last)
+                result = add_call(&calls, &count, area->start, area->end - area->start);
+        }
+    }
+    if (result == 0)
+        result = tl_batch(r, calls, count, false, &done);
+    free(calls);
+    return result ? tl_fail(error, result, "process %d cannot unmap trampolines (%s)", r->pid, tl_errno_name(-result))
+                  : 0;
+}
+
+struct strays {
+    struct tl_remote *r;
+    pid_t task;
+    int fds[64];
+    size_t count;
+};
+
+static int stray(void *context, int fd)
+{
+    struct strays *s = context;
+    char path[64], target[sizeof TL_CORE_MAPS_NAME + 1] = "";
+    snprintf(path, sizeof path, "/proc/%d/fd/%d", s->task, fd);
+    if (readlink(path, target, sizeof target - 1) > 0 && strcmp(target, TL_CORE_MAPS_NAME) == 0 && s->count < 64)
+        s->fds[s->count++] = fd;
+    return 0;
+}
+
+static void find_strays(struct tl_remote *r, struct strays *s)
+{
+    char path[64];
+    *s = (struct strays){.r = r, .task = tl_live_task(r->pid)};
+    snprintf(path, sizeof path, "/proc/%d/fd", s->task);
+    if (!target_is_trapline(r))
+        tl_each_number(path, stray, s);
+}
+
+int tl_close_strays(struct tl_remote *r, struct tl_error *error)
+{
+    struct strays s;
+    struct tl_session session;
+    int64_t ignored;
+    find_strays(r, &s);
+    int result = s.count ? tl_session_begin(r, &session, error) : 0;
+    if (result || s.count == 0)
+        return result;
+    for (size_t i = 0; i < s.count && result == 0; i++)
+        result = tl_session_call(r, &session, SYS_close, (uint64_t[6]){(uint64_t)s.fds[i]}, &ignored);
+    tl_session_end(r, &session);
+    tl_gadgets_drop(r);
+    return result ? tl_fail(error, result, "process %d has ended", r->pid) : 0;
+}
+
+bool tl_residue_suspected(struct tl_remote *r)
+{
+    struct tl_remote_area *areas;
+    struct strays s;
+    size_t count;
+    bool found = false;
+    if (tl_read_areas(r->pid, &areas, &count) == 0) {
+        for (size_t i = 0; i < count; i++)
+            found |= tl_is_ours(&areas[i]);
+        free(areas);
+    }
+    find_strays(r, &s);
+    return found || s.count || tl_stub_left(r);
+}
+
+/* One look, target stopped. -EAGAIN: somebody has to run on first. */
+static int clean_once(struct tl_remote *r, bool own, struct tl_error *error)
+{
+    struct residue *x = calloc(1, sizeof *x);
+    if (!x)
+        return -ENOMEM;
+    x->r = r;
+    x->own = own;
+    int result = tl_read_areas(r->pid, &x->areas, &x->count);
+    if (result == 0)
+        result = find_cores(x, error);
+    if (result == 0) {
+        each_record(x, TL_RECORD_PATCH, restore_text);
+        if (!own)
+            wake(x);
+        result = tl_in_flight(r) ? -EAGAIN : tl_port_evacuate(r, in_our_code, x);
+    }
+    if (result == 0) {
+        each_record(x, TL_RECORD_GATE, take_gate);
+        confirm_gates(x);
+        result = unmap_all(x, error);
+        if (result == 0)
+            result = tl_core_destroy(r, error);
+        if (result == 0)
+            result = tl_close_strays(r, error);
+        if (result == 0)
+            tl_stub_clear(r);
+    }
+    free(x->gates);
+    free(x->areas);
+    free(x);
+    return result > 0 ? 0 : result;
+}
+
+int tl_residue_clean(struct tl_remote *r, bool own, struct tl_error *error)
+{
+    for (int i = 0;; i++) {
+        int result = tl_stop(r, error);
+        if (result)
+            return result;
+        bool nested = r->stops > 1;
+        result = clean_once(r, own, error);
+        tl_resume(r);
+        if (result != -EAGAIN)
+            return result;
+        if (nested || i == TRIES)
+            return tl_fail(error, -EAGAIN, "a thread of process %d is still inside a trampoline; the text is restored",
+                           r->pid);
+        tl_nap(NAP_US);
+    }
+}

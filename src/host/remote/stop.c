@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Stop the world of one address space.
+ *
+ * Every task that shares the memory is seized and interrupted: the threads of the group until a look at /proc shows no
+ * new one, then CLONE_VM tasks outside of the group, found by kcmp. When all that are known stand still nobody is left
+ * to make a new one, so one quiet round is enough.
+ *
+ * A stop must not be felt. Signals that are on their way are passed on; a group stop survives a detach by itself; and
+ * the calls that the kernel ends with EINTR when a tracer stops them are made to start again (tl_mend_restart).
+ *
+ * A vfork parent does not stop before its child execs. One that is seen in time is not even asked, and when one is
+ * asked and does not come within the time, the tracing thread ends, which lets go of everything (tracer.c).
+ */
+#include "host/remote/internal.h"
+
+#include <elf.h>
+#include <linux/kcmp.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { STOP_MS = 100 };
+
+int tl_get_regs(pid_t tid, struct user_regs_struct *regs)
+{
+    struct iovec io = {regs, sizeof *regs};
+    if (ptrace(PTRACE_GETREGSET, tid, NT_PRSTATUS, &io) != 0)
+        return -errno;
+    return io.iov_len == sizeof *regs && regs->cs == 0x33 ? 0 : -ENOEXEC;
+}
+
+int tl_set_regs(pid_t tid, const struct user_regs_struct *regs)
+{
+    struct user_regs_struct copy = *regs;
+    struct iovec io = {&copy, sizeof copy};
+    return ptrace(PTRACE_SETREGSET, tid, NT_PRSTATUS, &io) == 0 ? 0 : -errno;
+}
+
+/* Calls that a ptrace stop ends with EINTR although no signal came: these start again, with their timeout, as after
+ * ERESTARTNOHAND. A handler that does run makes EINTR of that again. */
+void tl_mend_restart(struct user_regs_struct *regs)
+{
+    switch ((long)regs->orig_rax) {
+    case SYS_epoll_wait:
+    case SYS_epoll_pwait:
+    case SYS_epoll_pwait2:
+    case SYS_rt_sigtimedwait:
+    case SYS_semop:
+    case SYS_semtimedop:
+    case SYS_msgrcv:
+    case SYS_msgsnd:
+    case SYS_io_getevents:
+    case SYS_io_pgetevents:
+    case SYS_io_uring_enter:
+    case SYS_accept:
+    case SYS_accept4:
+    case SYS_connect:
+    case SYS_recvfrom:
+    case SYS_recvmsg:
+    case SYS_recvmmsg:
+    case SYS_sendto:
+    case SYS_sendmsg:
+    case SYS_sendmmsg:
+    case SYS_read:
+    case SYS_readv:
+    case SYS_write:
+    case SYS_writev:
+        if ((long)regs->rax == -EINTR)
+            regs->rax = (unsigned long long)-514L;
+    }
+}
+
+bool tl_in_restartable_call(const struct user_regs_struct *regs)
+{
+    long rax = (long)regs->rax;
+    return (long)regs->orig_rax >= 0 && (rax == -512 || rax == -513 || rax == -514 || rax == -516);
+}
+
+struct tl_task *tl_add_task(struct tl_remote *r, pid_t tid)
+{
+    if (r->task_count == r->task_room) {
+        size_t room = r->task_room ? r->task_room * 2 : 16;
+        struct tl_task *more = realloc(r->tasks, room * sizeof *more);
+        if (!more)
+            return NULL;
+        r->tasks = more;
+        r->task_room = room;
+    }
+    struct tl_task *task = &r->tasks[r->task_count++];
+    *task = (struct tl_task){.tid = tid};
+    return task;
+}
+
+int tl_wait(struct tl_remote *r, pid_t tid, uint64_t deadline, int *status)
+{
+    for (unsigned turn = 0;; turn++) {
+        pid_t got = waitpid(tid, status, __WALL | WNOHANG);
+        if (got == tid) {
+            if (WIFSTOPPED(*status))
+                return 0;
+            if (tid == r->pid && r->facts.launched) {
+                r->reaped = true;
+                r->status = *status;
+            }
+            return -ESRCH;
+        }
+        if (got < 0 && errno != EINTR)
+            return -ESRCH;
+        if (turn < 64)
+            sched_yield();
+        else if (tl_now() >= deadline)
+            return -ETIMEDOUT;
+        else
+            tl_nap(turn < 256 ? 50 : 500);
+    }
+}
+
+int tl_go_on(pid_t tid, int request, int status)
+{
+    /* A group stop's or our own trap: just go on; the kernel remembers the group stop. A signal: deliver it. */
+    long signal = status >> 16 == 0 ? WSTOPSIG(status) : 0;
+    if (signal == (SIGTRAP | 0x80))
+        signal = 0;
+    return ptrace(request, tid, NULL, signal) == 0 ? 0 : -errno;
+}
+
+/* 0 when the task stands in a trap of ours or a group stop: where registers may be changed and calls still restart. */
+static int settle(struct tl_remote *r, pid_t tid, uint64_t deadline)
+{
+    for (int status;;) {
+        int result = tl_wait(r, tid, deadline, &status);
+        if (result)
+            return result;
+        if (status >> 16 == PTRACE_EVENT_STOP)
+            return 0;
+        ptrace(PTRACE_INTERRUPT, tid, NULL, NULL); /* a stop for something else has used up the first request */
+        result = tl_go_on(tid, PTRACE_CONT, status);
+        if (result && result != -ESRCH)
+            return result;
+    }
+}
+
+int tl_interrupt(struct tl_remote *r, pid_t tid, bool stopped, uint64_t deadline)
+{
+    if (ptrace(PTRACE_INTERRUPT, tid, NULL, NULL) != 0 || (stopped && ptrace(PTRACE_CONT, tid, NULL, 0L) != 0))
+        return -errno;
+    return settle(r, tid, deadline);
+}
+
+struct round {
+    struct tl_remote *r;
+    bool outside, added, vfork;
+    int result;
+};
+
+/* In a vfork, waiting for the child: nothing can stop it before that is over. */
+static bool waits_for_vfork(pid_t tid)
+{
+    char *text = tl_proc_file(tid, "syscall", NULL);
+    long number = text ? strtol(text, NULL, 10) : -1;
+    free(text);
+    return number == SYS_vfork || number == SYS_clone || number == SYS_clone3;
+}
+
+static int seize(void *context, int tid)
+{
+    struct round *round = context;
+    struct tl_remote *r = round->r;
+    for (size_t i = 0; i < r->task_count; i++) {
+        if (r->tasks[i].tid == tid)
+            return 0;
+    }
+    char state = tl_task_state(tid);
+    if (state == 0 || state == 'Z' || state == 'X')
+        return 0;
+    if (state == 'D' && waits_for_vfork(tid)) {
+        round->vfork = true;
+        return 0;
+    }
+    long options = PTRACE_O_TRACESYSGOOD | (r->suspend_seccomp ? PTRACE_O_SUSPEND_SECCOMP : 0);
+    if (ptrace(PTRACE_SEIZE, tid, NULL, options) != 0) {
+        int error = -errno;
+        state = tl_task_state(tid);
+        if (state == 0 || state == 'Z' || state == 'X')
+            return 0;
+        round->result = error == -ESRCH ? -EPERM : error;
+        return 1;
+    }
+    struct tl_task *task = tl_add_task(r, tid);
+    if (!task) {
+        round->result = -ENOMEM;
+        return 1;
+    }
+    task->outside = round->outside;
+    round->added = true;
+    tl_remote_step("seized");
+    ptrace(PTRACE_INTERRUPT, tid, NULL, NULL);
+    tl_remote_step("interrupted");
+    return 0;
+}
+
+/* A process beside the target: does it share the memory? */
+static int seize_sharer(void *context, int pid)
+{
+    struct round *round = context;
+    if (pid == round->r->pid || syscall(SYS_kcmp, round->r->tasks[0].tid, pid, KCMP_VM, 0, 0) != 0)
+        return 0;
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/task", pid);
+    round->outside = true;
+    tl_each_number(path, seize, context);
+    return round->result != 0;
+}
+
+static int collect(struct tl_remote *r, uint64_t deadline)
+{
+    for (size_t i = 0; i < r->task_count;) {
+        struct tl_task *task = &r->tasks[i];
+        int result = task->stopped ? 0 : settle(r, task->tid, deadline);
+        if (result == 0 && !task->stopped)
+            result = tl_get_regs(task->tid, &task->regs);
+        if (result == -ESRCH) {
+            *task = r->tasks[--r->task_count];
+            continue;
+        }
+        if (result)
+            return result;
+        if (!task->stopped) {
+            task->stopped = true;
+            struct user_regs_struct regs = task->regs;
+            tl_mend_restart(&task->regs);
+            if (task->regs.rax != regs.rax)
+                tl_set_regs(task->tid, &task->regs);
+            tl_remote_step("stopped");
+        }
+        i++;
+    }
+    return 0;
+}
+
+static void let_go(struct tl_remote *r)
+{
+    for (size_t i = 0; i < r->task_count; i++) {
+        if (r->tasks[i].stopped)
+            ptrace(PTRACE_DETACH, r->tasks[i].tid, NULL, 0L);
+        else
+            tl_tracer_condemn(r);
+        tl_remote_step("detached");
+    }
+    r->task_count = 0;
+}
+
+int tl_stop_all(struct tl_remote *r)
+{
+    uint64_t deadline = tl_now() + STOP_MS * 1000000ull;
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/task", r->pid);
+    for (;;) {
+        struct round round = {.r = r};
+        int result = tl_each_number(path, seize, &round);
+        if (round.result || result < 0)
+            return round.result ? round.result : result;
+        result = collect(r, deadline);
+        if (result)
+            return result == -ETIMEDOUT ? -EAGAIN : result;
+        if (!round.added && !round.vfork) {
+            if (r->task_count == 0)
+                return -ESRCH;
+            tl_each_number("/proc", seize_sharer, &round);
+            if (round.result)
+                return round.result;
+            if (!round.added && !round.vfork)
+                return 0;
+        }
+        if (round.vfork) {
+            if (tl_now() >= deadline)
+                return -EAGAIN;
+            tl_nap(200);
+        }
+    }
+}
+
+int tl_stop(struct tl_remote *r, struct tl_error *error)
+{
+    if (r->stops++ > 0)
+        return 0;
+    int result = tl_stop_all(r);
+    uint8_t byte;
+    if (result == 0 && r->gadgets.call && tl_mem_read(r, r->gadgets.call, &byte, 1) == -ESRCH)
+        result = -ESRCH; /* another program runs there by now */
+    if (result == 0) {
+        r->facts.threads = r->task_count;
+        return 0;
+    }
+    let_go(r);
+    r->stops = 0;
+    switch (result) {
+    case -EAGAIN:
+        return tl_fail(error, result,
+                       "process %d could not be stopped within %d ms: one of its threads is inside the kernel (vfork, "
+                       "a device); try again",
+                       r->pid, STOP_MS);
+    case -ESRCH:
+        return tl_fail(error, result, "process %d has ended", r->pid);
+    case -ENOEXEC:
+        return tl_fail(error, result, "process %d is not a 64-bit x86 program", r->pid);
+    case -ENOMEM:
+        return tl_fail(error, result, "out of memory");
+    default: {
+        char *status = tl_proc_file(r->pid, "status", NULL);
+        long long tracer = status ? tl_status_number(status, "TracerPid", 10) : 0;
+        free(status);
+        if (tracer > 0 && tracer != getpid())
+            return tl_fail(error, -EBUSY, "process %d is already traced by process %lld", r->pid, tracer);
+        return tl_explain_refusal(r->pid, result, error);
+    }
+    }
+}
+
+void tl_resume(struct tl_remote *r)
+{
+    if (r->stops == 0 || --r->stops > 0)
+        return;
+    let_go(r);
+}

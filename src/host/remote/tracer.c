@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The thread that traces.
+ *
+ * The kernel ties a tracee to one thread, and lets go of a tracee that is not stopped only when that thread ends. A
+ * task in uninterruptible sleep (a vfork parent whose child takes its time) does not stop when asked, and must not be
+ * left with the request pending: it would stop later, with nobody there. So each handle has a thread of its own for all
+ * that is ptrace; giving up on a stop ends the thread, and the next piece of work starts a new one.
+ */
+#include "host/remote/internal.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+
+static void *tracer_main(void *context)
+{
+    struct tl_remote *r = context;
+    struct tl_tracer *t = &r->tracer;
+    pthread_mutex_lock(&t->lock);
+    t->tid = gettid();
+    while (!t->condemned) {
+        while (!t->work && !t->condemned)
+            pthread_cond_wait(&t->changed, &t->lock);
+        if (!t->work)
+            break;
+        int (*work)(struct tl_remote *, void *) = t->work;
+        void *argument = t->argument;
+        pthread_mutex_unlock(&t->lock);
+        int result = work(r, argument);
+        pthread_mutex_lock(&t->lock);
+        t->work = NULL;
+        t->result = result;
+        t->ready = true;
+        pthread_cond_broadcast(&t->changed);
+    }
+    pthread_mutex_unlock(&t->lock);
+    return NULL;
+}
+
+static int tracer_begin(struct tl_remote *r)
+{
+    struct tl_tracer *t = &r->tracer;
+    if (t->alive)
+        return 0;
+    t->condemned = false;
+    sigset_t all, old;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    int error = pthread_create(&t->thread, NULL, tracer_main, r);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    t->alive = error == 0;
+    return -error;
+}
+
+void tl_tracer_end(struct tl_remote *r)
+{
+    struct tl_tracer *t = &r->tracer;
+    if (!t->alive)
+        return;
+    pthread_mutex_lock(&t->lock);
+    t->condemned = true;
+    pthread_cond_broadcast(&t->changed);
+    pthread_mutex_unlock(&t->lock);
+    pthread_join(t->thread, NULL);
+    t->alive = false;
+    /* It is joined a moment before the kernel takes its tracees from it, and gone from /proc a moment after. */
+    char path[64];
+    snprintf(path, sizeof path, "/proc/self/task/%d", t->tid);
+    for (int i = 0; t->tid && i < 1000 && access(path, F_OK) == 0; i++)
+        tl_nap(100);
+    t->tid = 0;
+}
+
+void tl_tracer_condemn(struct tl_remote *r)
+{
+    r->tracer.condemned = true;
+}
+
+int tl_on_tracer(struct tl_remote *r, int (*work)(struct tl_remote *, void *), void *argument)
+{
+    struct tl_tracer *t = &r->tracer;
+    if (t->alive && pthread_equal(t->thread, pthread_self()))
+        return work(r, argument);
+    int result = tracer_begin(r);
+    if (result)
+        return result;
+    pthread_mutex_lock(&t->lock);
+    t->argument = argument;
+    t->ready = false;
+    t->work = work;
+    pthread_cond_broadcast(&t->changed);
+    while (!t->ready)
+        pthread_cond_wait(&t->changed, &t->lock);
+    result = t->result;
+    bool condemned = t->condemned;
+    pthread_mutex_unlock(&t->lock);
+    if (condemned)
+        tl_tracer_end(r);
+    return result;
+}
