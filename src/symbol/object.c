@@ -207,6 +207,8 @@ static int read_sections(struct tl_object *object, struct tl_error *error)
         return tl_fail(error, -EINVAL, "%s: truncated: the section headers lie outside the file", name);
     uint64_t count = header->e_shnum ? header->e_shnum : zero->sh_size;
     uint32_t names = header->e_shstrndx == SHN_XINDEX ? zero->sh_link : header->e_shstrndx;
+    if (count == 0)
+        return 0;
     if (count > SECTIONS_MAX)
         return tl_fail(error, -EINVAL, "%s: claims to have %llu sections", name, (unsigned long long)count);
     object->sections = object_bytes(object, header->e_shoff, count * sizeof(Elf64_Shdr));
@@ -234,6 +236,8 @@ static int read_headers(struct tl_object *object, bool is_debug_file, struct tl_
         result = read_interpreter(object, error);
     if (result == 0)
         result = read_sections(object, error);
+    if (result == 0 && object->section_count == 0)
+        object_make_sections(object);
     return result;
 }
 

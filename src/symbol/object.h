@@ -64,7 +64,8 @@ struct tl_object {
     Elf64_Ehdr header;
     const Elf64_Phdr *program_headers; /* in order of the file */
     size_t program_header_count;
-    const Elf64_Shdr *sections; /* NULL where there are none */
+    const Elf64_Shdr *sections;  /* the file's, or where it has none: */
+    Elf64_Shdr made_sections[5]; /* what the dynamic segment tells */
     size_t section_count;
     const char *section_names;
     size_t section_names_size;
@@ -111,6 +112,8 @@ const Elf64_Shdr *object_section(const struct tl_object *object, uint32_t type, 
 const char *object_section_name(const struct tl_object *object, const Elf64_Shdr *section);
 /* The segment, or the executable segment, whose content holds `addr`. */
 const struct segment *object_segment(const struct tl_object *object, uint64_t addr, bool executable);
+/* For a file without section headers. */
+void object_make_sections(struct tl_object *object);
 /* `size` bytes of the file at a virtual address of any segment. */
 const void *object_data(struct tl_object *object, uint64_t addr, uint64_t size);
 /* The end of the section that holds `addr` (or of its segment), and whether it is a section of PLT stubs. */

@@ -31,12 +31,48 @@ static int by_address(const void *left, const void *right)
     return a->name == b->name ? 0 : strcmp(a->name ? a->name : "", b->name ? b->name : "");
 }
 
+/* Ten thousand symbols are sorted at each start of the tool, so not by comparing: by the digits of the address, lowest
+ * first, and only those of one address by name. False when there is no memory for that. */
+static bool sort_by_digits(struct tl_function *entries, size_t count)
+{
+    enum { BITS = 11, DIGITS = 1 << BITS };
+    struct tl_function *from = entries, *to = malloc(count * sizeof *to), *spare = to;
+    uint64_t differing = 0;
+    if (!to)
+        return false;
+    for (size_t i = 1; i < count; i++)
+        differing |= entries[i].addr ^ entries[0].addr;
+    for (unsigned shift = 0; shift < 64 && differing >> shift; shift += BITS) {
+        size_t starts[DIGITS + 1] = {0};
+        for (size_t i = 0; i < count; i++)
+            starts[(from[i].addr >> shift) % DIGITS + 1]++;
+        for (size_t d = 0; d < DIGITS; d++)
+            starts[d + 1] += starts[d];
+        for (size_t i = 0; i < count; i++)
+            to[starts[(from[i].addr >> shift) % DIGITS]++] = from[i];
+        struct tl_function *sorted = to;
+        to = from;
+        from = sorted;
+    }
+    if (from != entries)
+        memcpy(entries, from, count * sizeof *entries);
+    free(spare);
+    for (size_t i = 0, end; i < count; i = end) {
+        for (end = i + 1; end < count && entries[end].addr == entries[i].addr;)
+            end++;
+        if (end - i > 1)
+            qsort(entries + i, end - i, sizeof *entries, by_address);
+    }
+    return true;
+}
+
 void table_sort(struct table *table)
 {
     size_t kept = 0;
     if (table->count == 0)
         return;
-    qsort(table->entries, table->count, sizeof *table->entries, by_address);
+    if (!sort_by_digits(table->entries, table->count))
+        qsort(table->entries, table->count, sizeof *table->entries, by_address);
     for (size_t i = 1; i < table->count; i++) {
         struct tl_function *last = &table->entries[kept];
         const struct tl_function *entry = &table->entries[i];

@@ -170,6 +170,36 @@ static void sizeless_assembly_gets_an_extent(void **state)
     tl_object_close(object);
 }
 
+static void a_file_without_section_headers_has_its_dynamic_symbols(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"headless-libsmall.so.7.1", "headless-sysv"};
+    for (size_t i = 0; i < 2; i++) {
+        struct tl_object *object = open_object(fixture(names[i])), *whole = open_object(fixture("libsmall.so.7.1"));
+        static const char *const exported[] = {"sum", "sum_alias", "with_cold", "other_twin", "main", "picked"};
+        for (size_t j = 0; j < sizeof exported / sizeof *exported; j++) {
+            const struct tl_function *function, *expected;
+            assert_int_equal(named(object, exported[j], &function), 1);
+            assert_int_equal(named(whole, exported[j], &expected), 1);
+            assert_int_equal(function->size, expected->size);
+            assert_int_equal(function->kind, expected->kind);
+        }
+        const struct tl_function *function;
+        assert_int_equal(named(object, "twin", &function), 0);
+        tl_object_close(object);
+        tl_object_close(whole);
+    }
+    struct tl_object *object = open_object(fixture("headless-pie")), *whole = open_object(fixture("pie"));
+    const struct tl_function *twin, *found;
+    assert_int_equal(named(whole, "twin", &twin), 2);
+    found = tl_object_function_at(object, twin->addr);
+    assert_non_null(found);
+    assert_int_equal(found->addr, twin->addr);
+    assert_int_equal(found->size, twin->size);
+    tl_object_close(object);
+    tl_object_close(whole);
+}
+
 static void variables_have_addresses(void **state)
 {
     (void)state;
@@ -187,9 +217,13 @@ static void variables_have_addresses(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_symbol_of_readelf_is_found),   cmocka_unit_test(stubs_are_no_functions),
-        cmocka_unit_test(copies_of_a_name_are_all_delivered), cmocka_unit_test(a_match_stops_when_told),
-        cmocka_unit_test(sizeless_assembly_gets_an_extent),   cmocka_unit_test(variables_have_addresses),
+        cmocka_unit_test(every_symbol_of_readelf_is_found),
+        cmocka_unit_test(stubs_are_no_functions),
+        cmocka_unit_test(copies_of_a_name_are_all_delivered),
+        cmocka_unit_test(a_match_stops_when_told),
+        cmocka_unit_test(sizeless_assembly_gets_an_extent),
+        cmocka_unit_test(a_file_without_section_headers_has_its_dynamic_symbols),
+        cmocka_unit_test(variables_have_addresses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

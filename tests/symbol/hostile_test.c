@@ -44,12 +44,16 @@ static size_t mutate(uint8_t *bytes, size_t size, const Elf64_Ehdr *original)
             length = original->e_phnum * sizeof(Elf64_Phdr);
             break;
         case 2:
+            if (original->e_shnum == 0)
+                break;
             from = original->e_shoff;
             length = original->e_shnum * sizeof(Elf64_Shdr);
             break;
         case 3: /* the content of a section */
         case 4: {
             Elf64_Shdr section;
+            if (original->e_shnum == 0)
+                break;
             memcpy(&section, bytes + original->e_shoff + next_random() % original->e_shnum * sizeof section,
                    sizeof section);
             if (section.sh_size && section.sh_offset < size && section.sh_size <= size - section.sh_offset) {
@@ -99,7 +103,8 @@ static void mutants_do_no_harm(void **state)
 {
     (void)state;
     random_state = 0x7261706c696e65;
-    static const char *const names[] = {"pie", "stripped", "libsmall.so.7.1", "musl", "rseq-pie"};
+    static const char *const names[] = {
+        "pie", "stripped", "libsmall.so.7.1", "musl", "rseq-pie", "headless-libsmall.so.7.1", "headless-sysv"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         mutants_of(fixture(names[i]));
 }
