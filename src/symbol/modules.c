@@ -23,15 +23,33 @@
 
 enum { PAGE = 4096, VDSO_MAX = 1 << 20 };
 
+static bool is_same_inode(const struct tl_object *object, const struct mapping *mapping)
+{
+    return object->device == makedev(mapping->device_major, mapping->device_minor) && object->inode == mapping->inode;
+}
+
 /* Whether the file that was opened by its name is the one that is mapped. A file system in layers shows other device
  * numbers in maps than in stat, so there only a deletion can be seen. */
-static bool is_mapped_file(const struct tl_object *object, const struct mapping *mapping)
+static bool may_be_mapped_file(const struct tl_object *object, const struct mapping *mapping)
 {
     static const char deleted[] = " (deleted)";
     size_t length = strlen(mapping->path), tail = sizeof deleted - 1;
     if (object->device == makedev(mapping->device_major, mapping->device_minor))
         return object->inode == mapping->inode;
     return length < tail || strcmp(mapping->path + length - tail, deleted) != 0;
+}
+
+static int open_checked(const struct object_source *source, const struct mapping *mapping,
+                        bool (*check)(const struct tl_object *, const struct mapping *), struct tl_object **object,
+                        struct tl_error *error)
+{
+    int result = object_open(source, object, error);
+    if (result == 0 && !check(*object, mapping)) {
+        tl_object_close(*object);
+        *object = NULL;
+        return -ENOENT;
+    }
+    return result;
 }
 
 static int open_file(pid_t pid, const struct mapping *mapping, struct tl_object **object, struct tl_error *error)
@@ -45,11 +63,10 @@ static int open_file(pid_t pid, const struct mapping *mapping, struct tl_object 
     if (result != -EPERM && result != -EACCES && result != -ENOENT)
         return result;
     snprintf(path, sizeof path, "%s%s", root, mapping->path);
-    result = object_open(&source, object, error);
-    if (result == 0 && !is_mapped_file(*object, mapping)) {
-        tl_object_close(*object);
-        *object = NULL;
-        result = -ENOENT;
+    result = open_checked(&source, mapping, may_be_mapped_file, object, error);
+    if (result == -ENOENT) { /* the program itself can be reached even when it has no name any more */
+        snprintf(path, sizeof path, "/proc/%d/exe", (int)pid);
+        result = open_checked(&source, mapping, is_same_inode, object, error);
     }
     if (result == -ENOENT)
         return tl_fail(error, -ENOENT,
@@ -152,9 +169,8 @@ static void mark_program(struct tl_modules *modules)
     }
     for (size_t i = 0; i < modules->count; i++) {
         struct tl_module *module = &modules->modules[i];
-        if (!module->object || module->is_vdso)
-            continue;
-        module->is_exe = entry && module->bias + module->object->header.e_entry == entry;
+        module->is_exe = module->object ? module->bias + module->object->header.e_entry == entry
+                                        : entry >= module->start && entry < module->end;
         module->is_interpreter = base && module->start == base;
     }
 }

@@ -151,7 +151,7 @@ static void copy_file(const char *from, const char *to)
     assert_int_equal(system(command), 0);
 }
 
-static void a_deleted_program_is_read_or_refused(void **state)
+static void a_deleted_program_is_still_read(void **state)
 {
     (void)state;
     char path[] = "/tmp/trapline-gone-XXXXXX";
@@ -168,20 +168,47 @@ static void a_deleted_program_is_read_or_refused(void **state)
         struct tl_module *module = &modules.modules[i];
         if (!strstr(module->path, "(deleted)"))
             continue;
+        const struct tl_function *function;
         seen = true;
-        if (module->object) {
-            const struct tl_function *function;
-            assert_true(named(module->object, "sum", &function) == 1);
-            assert_int_equal(module->bias + function->addr, program_says(&program, "sum "));
-        } else {
-            assert_non_null(strstr(module->refused.text, "deleted or replaced"));
-            assert_int_equal(module->refused.code, -ENOENT);
-        }
+        assert_true(module->is_exe);
+        assert_non_null(module->object);
+        assert_true(named(module->object, "sum", &function) == 1);
+        assert_int_equal(module->bias + function->addr, program_says(&program, "sum "));
     }
     assert_true(seen);
     unlink(path);
     tl_modules_free(&modules);
     program_stop(&program);
+}
+
+/* A library that is gone is read where that is allowed, and otherwise said to be gone; never is another file taken for
+ * it. */
+static void a_replaced_library_is_read_or_refused(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/trapline-lib-XXXXXX";
+    close(mkstemp(path));
+    copy_file(fixture("libsmall.so.7.1"), path);
+    void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    assert_non_null(library);
+    unlink(path);
+    copy_file(fixture("nopie"), path);
+    struct tl_modules modules = read_modules(getpid());
+    unlink(path);
+    const struct tl_module *module = tl_modules_at(&modules, (uintptr_t)dlsym(library, "with_cold"));
+    assert_non_null(module);
+    assert_non_null(strstr(module->path, "(deleted)"));
+    if (module->object) {
+        char text[64];
+        tl_modules_describe(&modules, (uintptr_t)dlsym(library, "with_cold"), text, sizeof text);
+        assert_string_equal(text, "with_cold+0x0");
+        assert_int_equal(tl_modules_find(&modules, "libsmall", 0), module - modules.modules); /* by its soname */
+    } else {
+        assert_int_equal(module->refused.code, -ENOENT);
+        assert_non_null(strstr(module->refused.text, "deleted or replaced"));
+    }
+    tl_modules_free(&modules);
+    dlclose(library);
 }
 
 /* A program in another root: its path means another file to us, or none. */
@@ -269,7 +296,8 @@ int main(void)
         cmocka_unit_test(programs_of_all_shapes_are_placed),
         cmocka_unit_test(this_process_is_as_its_loader_says),
         cmocka_unit_test(paths_mean_what_people_mean),
-        cmocka_unit_test(a_deleted_program_is_read_or_refused),
+        cmocka_unit_test(a_deleted_program_is_still_read),
+        cmocka_unit_test(a_replaced_library_is_read_or_refused),
         cmocka_unit_test(a_program_in_another_root_is_found),
         cmocka_unit_test(a_split_text_is_one_module),
         cmocka_unit_test(no_process_is_said),
