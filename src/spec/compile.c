@@ -224,7 +224,7 @@ static int emit_conditions(struct compiler *compiler, const struct tl_expr **con
         int error = emit_slots(compiler, conditions[best]->slots);
         if (error)
             return error;
-        tl_emit_branch(compiler->emit, conditions[best], false, rejects);
+        tl_code_branch(compiler->emit, conditions[best], false, rejects);
         memmove(&conditions[best], &conditions[best + 1], (--count - best) * sizeof *conditions);
     }
     return 0;
@@ -267,7 +267,7 @@ static int emit_spec(struct compiler *compiler)
         return error;
     op(compiler, TL_OP_END, 0, 0);
     if (rejects != TL_NO_JUMPS) {
-        tl_emit_land(emit, rejects);
+        tl_code_land(emit, rejects);
         op(compiler, TL_OP_REJECT, 0, 0);
     }
     if (emit->error == -E2BIG)

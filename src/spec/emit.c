@@ -23,14 +23,14 @@ void tl_emit(struct tl_emit *emit, enum tl_op op, unsigned a, unsigned b, int64_
             (struct tl_operation){.op = (uint8_t)op, .a = (uint8_t)a, .b = (uint16_t)b, .imm = imm};
 }
 
-void tl_emit_jump(struct tl_emit *emit, enum tl_op op, int64_t *jumps)
+void tl_code_jump(struct tl_emit *emit, enum tl_op op, int64_t *jumps)
 {
     tl_emit(emit, op, 0, 0, *jumps);
     if (!emit->error)
         *jumps = (int64_t)emit->length - 1;
 }
 
-void tl_emit_land(struct tl_emit *emit, int64_t jumps)
+void tl_code_land(struct tl_emit *emit, int64_t jumps)
 {
     while (jumps != TL_NO_JUMPS) {
         struct tl_operation *jump = &emit->code[jumps];
@@ -71,7 +71,7 @@ static void emit_match(struct tl_emit *emit, const struct tl_expr *expr)
     }
 }
 
-void tl_emit_value(struct tl_emit *emit, const struct tl_expr *expr)
+void tl_code_value(struct tl_emit *emit, const struct tl_expr *expr)
 {
     int64_t is_false = TL_NO_JUMPS, end = TL_NO_JUMPS;
     switch ((enum tl_expr_kind)expr->kind) {
@@ -85,22 +85,22 @@ void tl_emit_value(struct tl_emit *emit, const struct tl_expr *expr)
         tl_emit(emit, (enum tl_op)expr->op, 0, 0, 0);
         break;
     case TL_EXPR_UNARY:
-        tl_emit_value(emit, expr->left);
+        tl_code_value(emit, expr->left);
         tl_emit(emit, (enum tl_op)expr->op, 0, 0, 0);
         break;
     case TL_EXPR_BINARY:
-        tl_emit_value(emit, expr->left);
-        tl_emit_value(emit, expr->right);
+        tl_code_value(emit, expr->left);
+        tl_code_value(emit, expr->right);
         tl_emit(emit, (enum tl_op)expr->op, 0, 0, 0);
         break;
     case TL_EXPR_AND:
     case TL_EXPR_OR:
-        tl_emit_branch(emit, expr, false, &is_false);
+        tl_code_branch(emit, expr, false, &is_false);
         tl_emit(emit, TL_OP_IMM, 0, 0, 1);
-        tl_emit_jump(emit, TL_OP_JUMP, &end);
-        tl_emit_land(emit, is_false);
+        tl_code_jump(emit, TL_OP_JUMP, &end);
+        tl_code_land(emit, is_false);
         tl_emit(emit, TL_OP_IMM, 0, 0, 0);
-        tl_emit_land(emit, end);
+        tl_code_land(emit, end);
         break;
     case TL_EXPR_MATCH:
         emit_match(emit, expr);
@@ -129,19 +129,19 @@ static bool is_always_readable(const struct tl_expr *expr)
     }
 }
 
-void tl_emit_branch(struct tl_emit *emit, const struct tl_expr *expr, bool sense, int64_t *jumps)
+void tl_code_branch(struct tl_emit *emit, const struct tl_expr *expr, bool sense, int64_t *jumps)
 {
     if (expr->kind == TL_EXPR_UNARY && expr->op == TL_OP_NOT && is_always_readable(expr->left)) {
-        tl_emit_branch(emit, expr->left, !sense, jumps);
+        tl_code_branch(emit, expr->left, !sense, jumps);
     } else if (expr->kind == TL_EXPR_AND || expr->kind == TL_EXPR_OR) {
         /* && is decided as soon as one side is false, || as soon as one is true. */
         bool deciding = expr->kind == TL_EXPR_OR;
         int64_t past = TL_NO_JUMPS;
-        tl_emit_branch(emit, expr->left, deciding, sense == deciding ? jumps : &past);
-        tl_emit_branch(emit, expr->right, sense, jumps);
-        tl_emit_land(emit, past);
+        tl_code_branch(emit, expr->left, deciding, sense == deciding ? jumps : &past);
+        tl_code_branch(emit, expr->right, sense, jumps);
+        tl_code_land(emit, past);
     } else {
-        tl_emit_value(emit, expr);
-        tl_emit_jump(emit, sense ? TL_OP_JNZ : TL_OP_JZ, jumps);
+        tl_code_value(emit, expr);
+        tl_code_jump(emit, sense ? TL_OP_JNZ : TL_OP_JZ, jumps);
     }
 }

@@ -23,13 +23,13 @@ struct tl_emit {
 enum { TL_NO_JUMPS = -1 };
 
 void tl_emit(struct tl_emit *emit, enum tl_op op, unsigned a, unsigned b, int64_t imm);
-void tl_emit_jump(struct tl_emit *emit, enum tl_op op, int64_t *jumps);
+void tl_code_jump(struct tl_emit *emit, enum tl_op op, int64_t *jumps);
 /* All of these go to the next operation that is written. */
-void tl_emit_land(struct tl_emit *emit, int64_t jumps);
+void tl_code_land(struct tl_emit *emit, int64_t jumps);
 
 /* Code that jumps if the expression's truth is `sense`, else goes on behind it. The slots it reads have been stored. */
-void tl_emit_branch(struct tl_emit *emit, const struct tl_expr *expr, bool sense, int64_t *jumps);
+void tl_code_branch(struct tl_emit *emit, const struct tl_expr *expr, bool sense, int64_t *jumps);
 /* Code that pushes the expression's value. */
-void tl_emit_value(struct tl_emit *emit, const struct tl_expr *expr);
+void tl_code_value(struct tl_emit *emit, const struct tl_expr *expr);
 
 #endif

@@ -234,6 +234,10 @@ static int parse_operand(struct parser *parser, struct tl_expr **out)
         return parse_number(parser, expr);
     if (tl_is_word_start(c))
         return parse_name(parser, expr);
+    if (c && strchr("$%@", c))
+        return tl_scan_expected(scan, scan->at,
+                                "%s; what the filter needs is fetched and named before it, as in NAME=$arg1",
+                                parser->names->known);
     return tl_scan_expected(scan, scan->at, "a number, a string, '(' or %s", parser->names->known);
 }
 

@@ -27,7 +27,7 @@ int tl_parse_bare(struct tl_scan *scan, struct tl_spec *spec)
         if (scan->text[at] == ':')
             return tl_scan_expected(scan, at,
                                     "a function's name (for one in a certain file: FILE!FUNCTION or p FILE:FUNCTION)");
-    if (strchr("%$@+-\\", scan->text[start]))
+    if (strchr("%$@+-\\", scan->text[start]) || scan->text[start + tl_scan_word_length(scan)] == '=')
         return tl_scan_expected(scan, start, "a function or a probe first, then what to fetch");
     return tl_parse_place(scan, end, TL_NO_NUMBER, true, spec);
 }
