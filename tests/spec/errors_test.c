@@ -56,7 +56,7 @@ static void in_probes(void **state)
            {"libc!^^", "a function's name"}, {"libc!^^0x1ffffffffffffffff", "64 bits"},
            {"libc!0x12^^,", "the end of an offset"}, {"malloc^^,free", "one function's name"},
            {"libc^^:malloc", "FILE!FUNCTION"}, {"^^0x1234", "an address needs its file"},
-           {"^^%di", "a function or a probe first"}, {"size^^=%di malloc", "a function's name"},
+           {"^^%di", "a function or a probe first"}, {"^^size=%di malloc", "a function or a probe first"},
            {"f^^{}", "a function's name"}, {"f^^\"", "a function's name"}, {"f^^\x01", "0x01"},
            {"/bin/l^^\x7fs!f", "0x7f"});
 }
@@ -93,9 +93,10 @@ static void in_filters(void **state)
 {
     (void)state;
     EXPECT(-EINVAL, {"f if^^", "a number"}, {"f if ^^", "a number"}, {"f if (^^", "a number"}, {"f if ^^)", "a number"},
-           {"f if 1 +^^", "a number"}, {"f if ^^(1", "closing ')'"}, {"f if (1 ^^2", "an operator"},
-           {"f if 1^^)", "an operator"}, {"f if 1 ^^2", "an operator"}, {"f if pid ^^= 3", "=="},
-           {"f if (pid ^^= 3)", "=="}, {"f a=%di if ^^b == 3", "a, pid or tid"}, {"f if ^^size", "pid or tid"},
+           {"f if 1 +^^", "a number"}, {"f if ^^$arg1 > 3", "NAME=$arg1"}, {"f if 1 < ^^%di", "NAME=$arg1"},
+           {"f if ^^(1", "closing ')'"}, {"f if (1 ^^2", "an operator"}, {"f if 1^^)", "an operator"},
+           {"f if 1 ^^2", "an operator"}, {"f if pid ^^= 3", "=="}, {"f if (pid ^^= 3)", "=="},
+           {"f a=%di if ^^b == 3", "a, pid or tid"}, {"f if ^^size", "pid or tid"},
            {"f if ^^comm == \"ls\"", "afterwards"}, {"f a=$comm if ^^a == \"ls\"", "afterwards"},
            {"f a=\\\"x\" if ^^a == \"x\"", "constant"}, {"f s=%di:string if ^^s", "only be compared"},
            {"f s=%di:string if s == ^^3", "double quotes"}, {"f s=%di:string if ^^s + 1 == 2", "only be compared"},
