@@ -60,8 +60,12 @@ static void write_all(const struct tl_format *format, FILE *out)
     struct tl_hit_line line = {
         .probe = &one, .record = &what, .pid = 7, .tid = 7, .comm = "ls", .addr = 0x7f0012345678};
     format->hit(out, &line);
-    line = (struct tl_hit_line){
-        .probe = &many, .record = &what, .pid = 7, .tid = 12, .comm = "a\xff \"b\"\n\x1b[1m\xc2\x9b\xc3\xa9", .addr = 0};
+    line = (struct tl_hit_line){.probe = &many,
+                                .record = &what,
+                                .pid = 7,
+                                .tid = 12,
+                                .comm = "a\xff \"b\"\n\x1b[1m\xc2\x9b\xc3\xa9",
+                                .addr = 0};
     format->hit(out, &line);
     line = (struct tl_hit_line){.probe = &plain,
                                 .record = &early,

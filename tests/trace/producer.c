@@ -80,8 +80,8 @@ bool area_append(const struct area *area, uint32_t lane, const void *bytes, uint
         __atomic_store_n(&shared->lost, shared->lost + 1, __ATOMIC_RELAXED);
         return false;
     }
-    for (uint32_t i = 0; i < size; i += 8)
-        memcpy(area_ring(area, lane) + ((head + i) & (ring_bytes - 1)), (const uint8_t *)bytes + i, 8);
+    for (uint32_t i = 0; i < size; i += 8) /* whole words, also where somebody scribbled on head */
+        memcpy(area_ring(area, lane) + ((head + i) & (ring_bytes - 8)), (const uint8_t *)bytes + i, 8);
     __atomic_store_n(&shared->head, head + size, __ATOMIC_RELEASE);
     return true;
 }
