@@ -2,6 +2,9 @@
  *
  * Names and addresses of one ELF file, and of the files mapped into a process. Built on elfutils; hostile files give an
  * error, never a crash. Addresses of a file are its own virtual addresses; a module adds the load bias.
+ *
+ * Opening reads and checks headers only; tables are read when a question first needs them and are then kept, so what is
+ * returned stays good until the object is closed. An object is for one thread at a time, also through const pointers.
  */
 #ifndef TRAPLINE_SYMBOL_H
 #define TRAPLINE_SYMBOL_H
@@ -34,10 +37,10 @@ struct tl_part {
 
 struct tl_object;
 
-/* Open the ELF file at `path`: x86-64 executables and shared objects only. Reads .symtab, .dynsym, .gnu_debugdata's
- * absence is no error, the separate debug file by build-id or debug link (below /usr/lib/debug), .eh_frame. -ENOENT,
- * -EACCES, -ENOEXEC (no ELF, or another machine: the text says which), -EINVAL (truncated, hostile). `display` is the
- * name to show, or NULL for `path`. */
+/* Open the ELF file at `path`: x86-64 executables and shared objects only. Names come from its .symtab and .dynsym, and
+ * where it was stripped, from the separate debug file by build-id or debug link (below /usr/lib/debug, or beside it);
+ * what has no name, from .eh_frame. -ENOENT, -EACCES, -ENOEXEC (no ELF, or another machine: the text says which),
+ * -EINVAL (truncated, hostile: the text names the header). `display` is the name to show, or NULL for `path`. */
 int tl_object_open(const char *path, const char *display, struct tl_object **object, struct tl_error *error);
 /* The same for a file's image in memory, which is copied. */
 int tl_object_open_memory(const void *bytes, size_t size, const char *display, struct tl_object **object,
@@ -50,9 +53,11 @@ uint64_t tl_object_entry(const struct tl_object *object);
 const char *tl_object_interpreter(const struct tl_object *object); /* NULL: static */
 const char *tl_object_soname(const struct tl_object *object);      /* or NULL */
 
-/* All functions, by address, then name; several names of one address are several entries. */
+/* All functions and parts, by address, then name; several names of one address are several entries. */
 const struct tl_function *tl_object_functions(const struct tl_object *object, size_t *count);
-/* Functions named exactly so (a glob: with * ? [ ]). Calls each(); a non-zero return stops and is returned. */
+/* Functions named exactly so, or, where there is none, those that the glob (with * ? [ ]) matches, parts left out.
+ * Calls each(), in order of address; a non-zero return stops and is returned. -ENOENT is never returned: nothing found
+ * is 0. */
 int tl_object_match(const struct tl_object *object, const char *glob,
                     int (*each)(void *context, const struct tl_function *function), void *context);
 /* The function that holds `addr`, or NULL. */

@@ -44,6 +44,7 @@ static void a_programs_own_ifunc(void **state)
 struct check {
     const struct tl_modules *modules;
     const struct tl_module *libc;
+    void *handle;
     size_t resolved, unbound;
 };
 
@@ -55,7 +56,7 @@ static int check_one(void *context, const struct tl_function *function)
     pid_t pid = getpid();
     if (function->kind != TL_FUNCTION_IFUNC || !function->global)
         return 0;
-    void *expected = dlsym(RTLD_DEFAULT, function->name);
+    void *expected = dlsym(check->handle, function->name);
     if (!expected)
         return 0;
     int result = tl_modules_resolve_ifunc(check->modules, check->libc, function, read_process, &pid, &addr);
@@ -78,10 +79,14 @@ static void all_that_libc_resolved(void **state)
     assert_int_equal(tl_modules_read(getpid(), &modules, &error), 0);
     int libc = tl_modules_find(&modules, "libc.so.6", 0);
     assert_true(libc > 0);
-    struct check check = {&modules, &modules.modules[libc], 0, 0};
+    /* Its own answer, whatever stands before it (a sanitizer has a memchr of its own). */
+    void *handle = dlopen("libc.so.6", RTLD_NOW | RTLD_NOLOAD);
+    assert_non_null(handle);
+    struct check check = {.modules = &modules, .libc = &modules.modules[libc], .handle = handle};
     assert_int_equal(tl_object_match(check.libc->object, "*", check_one, &check), 0);
     print_message("%zu resolved, %zu that nothing uses\n", check.resolved, check.unbound);
     assert_true(check.resolved >= 15);
+    dlclose(handle);
     tl_modules_free(&modules);
 }
 
