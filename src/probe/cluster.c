@@ -59,11 +59,16 @@ static bool place(struct tl_planner *planner, size_t number, unsigned choice)
     struct tl_job *job = &planner->jobs[number];
     job->mark = planner->landings.stub_count;
     job->choice = (uint8_t)choice;
+    job->placed = false;
+    if (job->room == 1)
+        choice = 0; /* there is one way only */
     if (job->room >= TL_JUMP_BYTES) {
-        job->placed = choice < DIRECT_CHOICES && tl_tactic_jump(job, choice);
-        if (job->placed || choice < DIRECT_CHOICES)
+        unsigned direct = job->room > TL_JUMP_BYTES ? DIRECT_CHOICES : 1;
+        if (choice < direct) {
+            job->placed = tl_tactic_jump(job, choice);
             return job->placed;
-        choice -= DIRECT_CHOICES - 1;
+        }
+        choice -= direct - 1;
     }
     uint8_t text[TL_TEXT_BYTES];
     current_text(planner, number, text);
@@ -93,13 +98,17 @@ static bool place_all(struct tl_planner *planner, const size_t *numbers, size_t 
     return true;
 }
 
-/* The placed neighbours that a job's jump may run into, the highest first, and then the job. */
-static size_t reopen(const struct tl_planner *planner, size_t number, size_t numbers[REOPENED_MAX + 1])
+/* The placed neighbours that a job's jump may run into, the highest first, and then the job. With `far`, also those
+ * that their jumps may run into. */
+static size_t reopen(const struct tl_planner *planner, size_t number, bool far, size_t numbers[REOPENED_MAX + 1])
 {
     size_t end = number + 1, count = 0;
-    while (end < planner->count && planner->jobs[end].site->addr < jump_end(&planner->jobs[number]) &&
-           end - number <= REOPENED_MAX)
-        end++;
+    for (size_t leaning = number, most = number; leaning <= most && end - number <= REOPENED_MAX; leaning++) {
+        while (end < planner->count && planner->jobs[end].site->addr < jump_end(&planner->jobs[leaning]) &&
+               end - number <= REOPENED_MAX)
+            end++;
+        most = far ? end - 1 : number;
+    }
     for (size_t i = end; i-- > number + 1;)
         if (planner->jobs[i].placed)
             numbers[count++] = i;
@@ -107,13 +116,10 @@ static size_t reopen(const struct tl_planner *planner, size_t number, size_t num
     return count;
 }
 
-/* Find a way for a job by placing its neighbours otherwise. On failure they are as before. */
-static bool negotiate(struct tl_planner *planner, size_t number)
+/* Find a way for a job by placing some neighbours otherwise. On failure they are as before. */
+static bool try_others(struct tl_planner *planner, const size_t *numbers, size_t count)
 {
-    size_t numbers[REOPENED_MAX + 1], count = reopen(planner, number, numbers);
     uint8_t before[REOPENED_MAX + 1];
-    if (count == 1)
-        return false;
     for (size_t i = 0; i + 1 < count; i++)
         before[i] = planner->jobs[numbers[i]].choice;
     take_back(planner, numbers, count - 1);
@@ -124,6 +130,17 @@ static bool negotiate(struct tl_planner *planner, size_t number)
         if (!place(planner, numbers[i], before[i]))
             planner->jobs[numbers[i]].site->why = TL_WHY_CONFLICT;
     return false;
+}
+
+static bool negotiate(struct tl_planner *planner, size_t number)
+{
+    size_t numbers[REOPENED_MAX + 1], count = reopen(planner, number, false, numbers);
+    if (count == 1)
+        return false;
+    if (try_others(planner, numbers, count))
+        return true;
+    size_t more = reopen(planner, number, true, numbers);
+    return more > count && try_others(planner, numbers, more);
 }
 
 static enum tl_why reason(const struct tl_planner *planner, const struct tl_job *job, bool has_neighbours)

@@ -64,11 +64,13 @@ static enum tl_why begin(const struct tl_planner *planner, struct tl_job *job, s
     enum tl_why why = tl_job_begin(job, site);
     if (why != TL_WHY_NONE)
         return why;
-    uint32_t whole = 1u << TL_TACTIC_JUMP | (tl_job_is_nop(job) ? 1u << TL_TACTIC_NOP : 0);
-    if (job->room >= TL_JUMP_BYTES && !(planner->tactics & whole))
+    bool whole = planner->tactics & (1u << TL_TACTIC_JUMP | (tl_job_is_nop(job) ? 1u << TL_TACTIC_NOP : 0));
+    if (job->room >= TL_JUMP_BYTES && whole)
+        return TL_WHY_NONE;
+    if (!(planner->tactics & 1u << TL_TACTIC_PUNNED))
+        return whole && job->insn.length >= TL_JUMP_BYTES ? TL_WHY_PAGE_CROSSING : TL_WHY_TACTIC;
+    if (job->room >= TL_JUMP_BYTES)
         job->room = TL_JUMP_BYTES - 1;
-    if (job->room < TL_JUMP_BYTES && !(planner->tactics & 1u << TL_TACTIC_PUNNED))
-        return job->insn.length >= TL_JUMP_BYTES && job->room < job->insn.length ? TL_WHY_PAGE_CROSSING : TL_WHY_TACTIC;
     return TL_WHY_NONE;
 }
 

@@ -100,12 +100,13 @@ static void narrow(struct tl_window *window, const struct shape *shape)
     window->size >>= 8;
 }
 
-/* false: the bytes that it would take are not known, or there is no room for the prefixes, or it is like no variety. */
+/* false: the bytes that it would take are not known, or there is no room for the prefixes, or it is like no variety. A
+ * jump that fits into its instruction must stay there: those above it were not asked. */
 static bool make_shape(struct shape *shape, const struct tl_job *job, const uint8_t *text, bool guard)
 {
     unsigned length = shape->prefixes + TL_JUMP_BYTES;
     unsigned room = job->room < length ? job->room : length;
-    if (shape->prefixes + 1 > room || length > job->known)
+    if (shape->prefixes + 1 > room || length > job->known || (job->room >= TL_JUMP_BYTES && length > job->room))
         return false;
     shape->free = room - shape->prefixes - 1;
     if (shape->variety ? !shape->free && !shape->prefixes : shape->free == 4)
@@ -236,7 +237,9 @@ static bool place_anywhere(struct tl_landings *landings, struct tl_job *job, con
 static bool punned(struct tl_landings *landings, struct tl_job *job, const uint8_t *text, bool guard, unsigned choice)
 {
     struct offer offers[TL_JUMP_BYTES];
-    unsigned count = 0, most = job->room < TL_JUMP_BYTES ? job->room : TL_JUMP_BYTES;
+    unsigned count = 0, most = job->room < TL_JUMP_BYTES ? job->room : job->room - TL_JUMP_BYTES + 1u;
+    if (most > TL_JUMP_BYTES)
+        most = TL_JUMP_BYTES;
     struct shape shape = {.variety = choice ? (choice - 1) / most + 1 : 0};
     if (choice) {
         shape.prefixes = (choice - 1) % most;
