@@ -26,7 +26,7 @@ enum {
     MAPPINGS_SPARE = 1000 /* left to the program */
 };
 /* Room that the heap and the stack may still want to grow into. */
-static const uint64_t heap_growth = 1ull << 30, stack_growth = 1ull << 28;
+static const uint64_t heap_growth = 256ull << 20, stack_growth = 128ull << 20;
 static const uint64_t lowest_address = 0x10000, highest_address = 0x7ffffffff000;
 
 static int read_target(void *host, uint64_t addr, void *bytes, size_t size)
@@ -249,20 +249,25 @@ int place_probes(struct placed *placed, const struct options *options, const str
 
 int place_remove(struct placed *placed)
 {
-    int error = 0;
-    if (placed->in_place) {
-        error = tl_apply_remove(&placed->applied, REMOVE_PATIENCE_MS);
-        if (error == -EAGAIN)
-            complain(
-                "a thread is still inside a probe: the text is restored, some memory of ours stays in the program");
-        else if (error && error != -ESRCH)
-            complain("the probes could not be taken out: %s", tl_remote_last_error(placed->remote));
-        placed->in_place = false;
-    }
-    struct tl_error why;
-    if (placed->region.area && (!error || error == -ESRCH) && (error = tl_remote_remove(placed->remote, &why)))
-        complain("%s", why.text);
+    if (!placed->in_place)
+        return 0;
+    placed->in_place = false;
+    int error = tl_apply_remove(&placed->applied, REMOVE_PATIENCE_MS);
+    if (error == -EAGAIN)
+        complain("a thread is still inside a probe: the text is restored, some memory of ours stays in the program");
+    else if (error && error != -ESRCH)
+        complain("the probes could not be taken out: %s", tl_remote_last_error(placed->remote));
+    placed->stuck = error && error != -ESRCH;
     return error;
+}
+
+void place_leave(struct placed *placed)
+{
+    struct tl_error error;
+    place_remove(placed);
+    if (placed->region.area && !placed->stuck && tl_remote_remove(placed->remote, &error))
+        complain("%s", error.text);
+    memset(&placed->region, 0, sizeof placed->region);
 }
 
 void place_free(struct placed *placed)

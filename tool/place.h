@@ -22,6 +22,7 @@ struct placed {
     struct tl_applied applied;
     uint8_t *blob;
     bool in_place; /* applied and not yet removed */
+    bool stuck;    /* could not be removed: what is shared has to stay too */
 };
 
 /* Select and place the probes of `specs`. On failure the reason has been said on stderr and the exit status is
@@ -29,8 +30,10 @@ struct placed {
 int place_probes(struct placed *placed, const struct options *options, const struct tl_spec *const *specs,
                  size_t spec_count, bool count);
 
-/* Take everything out. 0 or -errno, said on stderr. */
+/* Take the probes out: text, trampolines, runtime. 0 or -errno, said on stderr. */
 int place_remove(struct placed *placed);
+/* And the memory that is shared with the target: from here on the hit area cannot be read. */
+void place_leave(struct placed *placed);
 
 void place_free(struct placed *placed);
 

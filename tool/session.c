@@ -142,6 +142,7 @@ static int run_placed(struct session *session)
     watch(session);
     place_remove(placed);
     report_finish(&session->report);
+    place_leave(placed);
     await_end(session);
     return exit_status(session);
 }
@@ -162,8 +163,7 @@ int session_run(const struct options *options, bool count)
             status = run_placed(&session);
         else
             abandon(&session);
-        if (session.placed.in_place)
-            place_remove(&session.placed);
+        place_leave(&session.placed);
     }
     report_close(&session.report);
     struct tl_remote *remote = session.placed.remote;

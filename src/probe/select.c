@@ -148,8 +148,9 @@ static int add_ifunc(struct tl_selecting *selecting, const struct tl_spec *spec,
     const struct tl_function *chosen = tl_object_function_at(target->object, file_addr);
     char where[256];
     tl_modules_describe(selecting->modules, live, where, sizeof where);
-    notice(selecting, "%s is an indirect function of %s; here it runs %s", function->name, base_name(module->path),
-           where);
+    if (!spec->is_glob)
+        notice(selecting, "%s is an indirect function of %s; here it runs %s", function->name, base_name(module->path),
+               where);
     if (!chosen || chosen->addr != file_addr)
         return add(selecting, spec, target, NULL, function->name, file_addr, TL_WHY_NOT_CODE);
     return add(selecting, spec, target, chosen, function->name, file_addr + spec->offset, TL_WHY_NONE);
