@@ -80,15 +80,15 @@ static bool decode(struct tl_lane_reader *lane, const struct tl_lane_limits *lim
              event.size - sizeof(event));
     memcpy(lane->bytes, &event, sizeof(event));
 
-    *record = (struct tl_record){.probe = event.probe,
-                                 .site = event.site,
-                                 .tid = event.tid,
-                                 .stored = event.stored,
-                                 .faulted = event.faulted,
-                                 .size = event.size,
-                                 .fs_base = event.fs_base,
-                                 .tsc = event.tsc,
-                                 .bytes = (const uint8_t *)lane->bytes};
+    record->probe = event.probe;
+    record->site = event.site;
+    record->tid = event.tid;
+    record->stored = event.stored;
+    record->faulted = event.faulted;
+    record->size = event.size;
+    record->fs_base = event.fs_base;
+    record->tsc = event.tsc;
+    record->bytes = (const uint8_t *)lane->bytes;
     const uint64_t *value = lane->bytes + sizeof(event) / 8;
     for (uint32_t left = event.stored; left; left &= left - 1)
         record->values[__builtin_ctz(left)] = *value++;

@@ -12,7 +12,7 @@ void tl_line_begin(struct tl_line *line, FILE *out)
 
 static void flush(struct tl_line *line)
 {
-    fwrite(line->bytes, 1, line->used, line->out);
+    fwrite_unlocked(line->bytes, 1, line->used, line->out);
     line->used = 0;
 }
 
@@ -34,7 +34,7 @@ static void append(struct tl_line *line, const char *bytes, size_t size)
     if (size > sizeof(line->bytes) - line->used)
         flush(line);
     if (size > sizeof(line->bytes)) {
-        fwrite(bytes, 1, size, line->out);
+        fwrite_unlocked(bytes, 1, size, line->out);
         return;
     }
     memcpy(line->bytes + line->used, bytes, size);
@@ -110,16 +110,24 @@ static void escape_short(struct tl_line *line, char letter)
     tl_line_char(line, letter);
 }
 
+/* Append what needs no escape; how many bytes that was. */
+static size_t append_plain(struct tl_line *line, const char *text, size_t length)
+{
+    size_t plain = 0;
+    while (plain < length && text[plain] >= ' ' && text[plain] < 0x7f && text[plain] != '"' && text[plain] != '\\')
+        plain++;
+    append(line, text, plain);
+    return plain;
+}
+
 void tl_line_c_string(struct tl_line *line, const char *text, size_t length)
 {
     tl_line_char(line, '"');
-    for (size_t i = 0; i < length; i++) {
+    for (size_t i = append_plain(line, text, length); i < length; i++, i += append_plain(line, text + i, length - i)) {
         unsigned char c = (unsigned char)text[i];
         char letter = short_escape(c);
         if (letter) {
             escape_short(line, letter);
-        } else if (c >= ' ' && c < 0x7f) {
-            tl_line_char(line, (char)c);
         } else {
             tl_line_char(line, '\\');
             for (int shift = 6; shift >= 0; shift -= 3)
@@ -133,18 +141,20 @@ void tl_line_c_string(struct tl_line *line, const char *text, size_t length)
  * are not well-formed. */
 static size_t utf8_length(const unsigned char *s, size_t available)
 {
+    if (s[0] < 0x80)
+        return 1;
     static const struct {
         unsigned char first, last, low, high, length; /* of the first byte; of the second byte */
     } forms[] = {
-        {0x00, 0x7f, 0x00, 0x00, 1}, {0xc2, 0xdf, 0x80, 0xbf, 2}, {0xe0, 0xe0, 0xa0, 0xbf, 3},
-        {0xe1, 0xec, 0x80, 0xbf, 3}, {0xed, 0xed, 0x80, 0x9f, 3}, {0xee, 0xef, 0x80, 0xbf, 3},
-        {0xf0, 0xf0, 0x90, 0xbf, 4}, {0xf1, 0xf3, 0x80, 0xbf, 4}, {0xf4, 0xf4, 0x80, 0x8f, 4},
+        {0xc2, 0xdf, 0x80, 0xbf, 2}, {0xe0, 0xe0, 0xa0, 0xbf, 3}, {0xe1, 0xec, 0x80, 0xbf, 3},
+        {0xed, 0xed, 0x80, 0x9f, 3}, {0xee, 0xef, 0x80, 0xbf, 3}, {0xf0, 0xf0, 0x90, 0xbf, 4},
+        {0xf1, 0xf3, 0x80, 0xbf, 4}, {0xf4, 0xf4, 0x80, 0x8f, 4},
     };
     for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
         size_t length = forms[i].length;
         if (s[0] < forms[i].first || s[0] > forms[i].last)
             continue;
-        if (length > available || (length > 1 && (s[1] < forms[i].low || s[1] > forms[i].high)))
+        if (length > available || s[1] < forms[i].low || s[1] > forms[i].high)
             return 0;
         for (size_t j = 2; j < length; j++)
             if (s[j] < 0x80 || s[j] > 0xbf)
@@ -157,7 +167,7 @@ static size_t utf8_length(const unsigned char *s, size_t available)
 void tl_line_json_string(struct tl_line *line, const char *text, size_t length)
 {
     tl_line_char(line, '"');
-    for (size_t i = 0; i < length;) {
+    for (size_t i = append_plain(line, text, length); i < length; i += append_plain(line, text + i, length - i)) {
         unsigned char c = (unsigned char)text[i];
         char letter = short_escape(c);
         size_t bytes = utf8_length((const unsigned char *)text + i, length - i);
