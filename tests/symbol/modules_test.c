@@ -72,6 +72,20 @@ static void programs_of_all_shapes_are_placed(void **state)
     check_program("static-pie", false);
 }
 
+static void a_function_without_a_name_is_a_place_in_its_file(void **state)
+{
+    (void)state;
+    struct program program;
+    char expected[64];
+    program_start(&program, fixture("stripped"), NULL);
+    struct tl_modules modules = read_modules(program.pid);
+    uint64_t addr = program_says(&program, "twin ");
+    snprintf(expected, sizeof expected, "[stripped]+%#llx", (unsigned long long)(addr - modules.modules[0].bias));
+    named_at(&modules, addr, expected);
+    tl_modules_free(&modules);
+    program_stop(&program);
+}
+
 static int check_phdr(struct dl_phdr_info *info, size_t size, void *context)
 {
     const struct tl_modules *modules = context;
@@ -294,6 +308,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(programs_of_all_shapes_are_placed),
+        cmocka_unit_test(a_function_without_a_name_is_a_place_in_its_file),
         cmocka_unit_test(this_process_is_as_its_loader_says),
         cmocka_unit_test(paths_mean_what_people_mean),
         cmocka_unit_test(a_deleted_program_is_still_read),
