@@ -16,14 +16,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "spec/emit.h"
+#include "spec/code.h"
 #include "spec/fetch.h"
 
 struct compiler {
     const struct tl_spec *spec;
     const struct tl_compile_target *target;
     struct tl_error *error;
-    struct tl_emit *emit;
+    struct tl_code *made;
     unsigned string_bytes; /* most that one string may take */
     uint32_t stored;       /* slots */
 };
@@ -38,7 +38,7 @@ static int fail_at(const struct compiler *compiler, size_t column, int code, con
 
 static void op(struct compiler *compiler, enum tl_op code, unsigned a, int64_t imm)
 {
-    tl_emit(compiler->emit, code, a, 0, imm);
+    tl_code_op(compiler->made, code, a, 0, imm);
 }
 
 /* Entry `index` of the stack, or its address. */
@@ -55,7 +55,7 @@ static void emit_register(struct compiler *compiler, const struct tl_register *r
 {
     op(compiler, TL_OP_REG, reg->reg, 0);
     if (reg->shift)
-        tl_emit(compiler->emit, TL_OP_BITS, reg->size * 8u, reg->shift, 0);
+        tl_code_op(compiler->made, TL_OP_BITS, reg->size * 8u, reg->shift, 0);
     else if (reg->size < 8)
         op(compiler, TL_OP_ZERO, reg->size, 0);
 }
@@ -172,7 +172,7 @@ static int emit_number(struct compiler *compiler, const struct tl_fetch *fetch)
     if (is_memory)
         op(compiler, TL_OP_LOAD, type->size, 0);
     if (type->bits)
-        tl_emit(compiler->emit, TL_OP_BITS, type->bits, type->bit_offset, 0);
+        tl_code_op(compiler->made, TL_OP_BITS, type->bits, type->bit_offset, 0);
     else if (is_narrow && is_signed(type))
         op(compiler, TL_OP_SIGN, type->size, 0);
     else if (is_narrow && !is_memory && !(fetch->kind == TL_FETCH_REGISTER && fetch->reg.size <= type->size))
@@ -224,7 +224,7 @@ static int emit_conditions(struct compiler *compiler, const struct tl_expr **con
         int error = emit_slots(compiler, conditions[best]->slots);
         if (error)
             return error;
-        tl_code_branch(compiler->emit, conditions[best], false, rejects);
+        tl_code_branch(compiler->made, conditions[best], false, rejects);
         memmove(&conditions[best], &conditions[best + 1], (--count - best) * sizeof *conditions);
     }
     return 0;
@@ -258,7 +258,7 @@ static int emit_filter(struct compiler *compiler, int64_t *rejects)
 
 static int emit_spec(struct compiler *compiler)
 {
-    struct tl_emit *emit = compiler->emit;
+    struct tl_code *code = compiler->made;
     int64_t rejects = TL_NO_JUMPS;
     int error = compiler->spec->filter ? emit_filter(compiler, &rejects) : 0;
     if (!error && !compiler->target->filter_only)
@@ -267,13 +267,13 @@ static int emit_spec(struct compiler *compiler)
         return error;
     op(compiler, TL_OP_END, 0, 0);
     if (rejects != TL_NO_JUMPS) {
-        tl_code_land(emit, rejects);
+        tl_code_land(code, rejects);
         op(compiler, TL_OP_REJECT, 0, 0);
     }
-    if (emit->error == -E2BIG)
+    if (code->error == -E2BIG)
         return fail_at(compiler, 0, -E2BIG,
                        "expected fewer arguments or a shorter filter: this spec is too large to run on a hit");
-    return emit->error ? tl_fail(compiler->error, emit->error, "out of memory") : 0;
+    return code->error ? tl_fail(compiler->error, code->error, "out of memory") : 0;
 }
 
 /* All strings of an event share TL_EVENT_STRINGS bytes: each gets the same part, wherever it stands. */
@@ -288,28 +288,28 @@ static unsigned string_bytes(const struct tl_spec *spec)
 int tl_spec_compile(const struct tl_spec *spec, const struct tl_compile_target *target, struct tl_operation **code,
                     size_t *length, char **strings, size_t *strings_size, struct tl_error *error)
 {
-    struct tl_emit *emit = calloc(1, sizeof *emit);
-    if (!emit)
+    struct tl_code *made = calloc(1, sizeof *made);
+    if (!made)
         return tl_fail(error, -ENOMEM, "out of memory");
     struct compiler compiler = {
-        .spec = spec, .target = target, .error = error, .emit = emit, .string_bytes = string_bytes(spec)};
+        .spec = spec, .target = target, .error = error, .made = made, .string_bytes = string_bytes(spec)};
     struct tl_operation *copy = NULL;
     int result = emit_spec(&compiler);
     if (!result) {
-        copy = malloc(emit->length * sizeof *copy);
+        copy = malloc(made->length * sizeof *copy);
         if (!copy)
             result = tl_fail(error, -ENOMEM, "out of memory");
     }
     if (result) {
-        free(emit->strings);
+        free(made->strings);
     } else {
-        memcpy(copy, emit->code, emit->length * sizeof *copy);
+        memcpy(copy, made->ops, made->length * sizeof *copy);
         *code = copy;
-        *length = emit->length;
-        *strings = emit->strings;
-        *strings_size = emit->strings_size;
+        *length = made->length;
+        *strings = made->strings;
+        *strings_size = made->strings_size;
     }
-    free(emit);
+    free(made);
     return result;
 }
 

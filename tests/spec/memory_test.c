@@ -72,8 +72,7 @@ void __wrap_free(void *memory)
 }
 
 static const char *const specs[] = {
-    "p:grp/ev /bin/ls:main+4 a=%di:u8 b=-8(+0x10(@counter)):string c=\\\"text\" $comm if a == 3 && b != \"x\" || !(a & "
-    "4)",
+    "p:grp/ev /bin/ls:main+4 a=%di:u8 b=-8(@counter):string c=\\\"text\" $comm if a == 3 && b != \"x\" || !(a & 4)",
     "uretprobe:libc:malloc $retval if arg1 > 'a' && pid == -tid",
     "pid$target:a.out::entry s=$arg1:string if s ~ \"x*\"",
     "libc!0x1234 @+8:u32 @nothing-8",

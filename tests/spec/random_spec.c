@@ -104,7 +104,8 @@ static void random_arg(FILE *out, struct chance *chance, enum place place, struc
                             ":b63@1/64", ":ustring");
     bool is_named = chance_below(chance, 2);
     snprintf(name, sizeof names->text[0], is_named ? "_n%uAz" : "arg%u", names->count + 1);
-    fprintf(out, is_named ? "%s=" : "", name);
+    if (is_named)
+        fprintf(out, "%s=", name);
     names->is_string[names->count++] = strstr(type, "string") != NULL;
     random_fetch(out, chance, place, 1 + chance_below(chance, 3));
     fputs(type, out);

@@ -3,16 +3,16 @@
  * Writing byte code: a buffer that only ever complains once, and jumps that are patched when their target is known.
  * Internal to the tool.
  */
-#ifndef TRAPLINE_SPEC_EMIT_H
-#define TRAPLINE_SPEC_EMIT_H
+#ifndef TRAPLINE_SPEC_CODE_H
+#define TRAPLINE_SPEC_CODE_H
 
 #include <stdbool.h>
 
 #include "hit/program.h"
 #include "spec/filter.h"
 
-struct tl_emit {
-    struct tl_operation code[TL_PROGRAM_MAX];
+struct tl_code {
+    struct tl_operation ops[TL_PROGRAM_MAX];
     size_t length;
     char *strings; /* constants, each terminated */
     size_t strings_size;
@@ -22,14 +22,14 @@ struct tl_emit {
 /* Jumps that wait for their target, chained through their imm; TL_NO_JUMPS for none. */
 enum { TL_NO_JUMPS = -1 };
 
-void tl_emit(struct tl_emit *emit, enum tl_op op, unsigned a, unsigned b, int64_t imm);
-void tl_code_jump(struct tl_emit *emit, enum tl_op op, int64_t *jumps);
+void tl_code_op(struct tl_code *code, enum tl_op op, unsigned a, unsigned b, int64_t imm);
+void tl_code_jump(struct tl_code *code, enum tl_op op, int64_t *jumps);
 /* All of these go to the next operation that is written. */
-void tl_code_land(struct tl_emit *emit, int64_t jumps);
+void tl_code_land(struct tl_code *code, int64_t jumps);
 
 /* Code that jumps if the expression's truth is `sense`, else goes on behind it. The slots it reads have been stored. */
-void tl_code_branch(struct tl_emit *emit, const struct tl_expr *expr, bool sense, int64_t *jumps);
+void tl_code_branch(struct tl_code *code, const struct tl_expr *expr, bool sense, int64_t *jumps);
 /* Code that pushes the expression's value. */
-void tl_code_value(struct tl_emit *emit, const struct tl_expr *expr);
+void tl_code_value(struct tl_code *code, const struct tl_expr *expr);
 
 #endif
