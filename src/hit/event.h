@@ -15,12 +15,12 @@ static inline __attribute__((always_inline)) void tl_event_put(const struct tl_h
     uint64_t size = fixed + ((hit->scratch_used + 7) & ~(uint64_t)7);
     ring[at & mask] = size | (uint64_t)probe << 32;
     ring[(at + 1) & mask] = hit->tsc;
-    ring[(at + 2) & mask] = hit->tid | hit->site << 32;
+    ring[(at + 2) & mask] = hit->tid_site;
     ring[(at + 3) & mask] = hit->fs_base;
-    ring[(at + 4) & mask] = hit->stored | hit->faulted << 32;
+    ring[(at + 4) & mask] = hit->slots;
     at += 5;
-    for (uint64_t left = hit->stored; left; left &= left - 1, at++) {
-        unsigned slot = (unsigned)__builtin_ctzll(left);
+    for (uint32_t left = (uint32_t)hit->slots; left; left &= left - 1, at++) {
+        unsigned slot = (unsigned)__builtin_ctz(left);
         uint64_t value = lane->slots[slot];
         ring[at & mask] = hit->strings >> slot & 1 ? value + (fixed << 32) : value;
     }
@@ -38,7 +38,7 @@ static inline void tl_event_write(const struct tl_hit *hit, uint32_t probe)
     const struct tl_hit_control *area = hit->area;
     struct tl_lane *lane = hit->lane;
     uint64_t fixed = sizeof(struct tl_event);
-    for (uint64_t left = hit->stored; left; left &= left - 1)
+    for (uint32_t left = (uint32_t)hit->slots; left; left &= left - 1)
         fixed += 8;
     uint64_t size = fixed + ((hit->scratch_used + 7) & ~(uint64_t)7);
     if (!tl_lane_has_room(area, lane, size)) {

@@ -45,33 +45,39 @@ static inline bool load(const struct tl_hit *hit, uint64_t addr, unsigned size, 
     return tl_memory_read(hit->area, addr, value, size) == size;
 }
 
-/* Read the string at `addr`, at most `most` bytes of it, into a slot. */
-static __attribute__((noinline)) void fetch_string(struct tl_hit *hit, unsigned slot, uint64_t addr, uint64_t most)
+/* Where the next string of this hit goes. */
+static inline uint8_t *scratch(const struct tl_hit *hit)
 {
-    uint8_t *to = hit->lane->scratch + hit->scratch_used;
-    uint64_t left = TL_EVENT_STRINGS - hit->scratch_used;
+    return hit->lane->scratch + hit->scratch_used;
+}
+
+/* Read the string at `addr`, at most code->imm bytes of it, into slot code->a. */
+static __attribute__((noinline)) void fetch_string(struct tl_hit *hit, const struct tl_operation *code, uint64_t addr)
+{
+    uint64_t most = (uint64_t)code->imm, left = TL_EVENT_STRINGS - hit->scratch_used;
     if (most > left)
         most = left;
-    size_t read = most ? tl_memory_read(hit->area, addr, to, most) : 0, length = 0;
-    while (length < read && to[length])
+    size_t read = most ? tl_memory_read(hit->area, addr, scratch(hit), most) : 0, length = 0;
+    for (const uint8_t *text = scratch(hit); length < read && text[length];)
         length++;
     if (length == read && read < most) {
-        tl_slot_fault(hit, slot);
+        tl_slot_fault(hit, code->a);
         return;
     }
-    tl_slot_store_string(hit, slot, length | hit->scratch_used << 32);
+    tl_slot_store_string(hit, code->a, length | hit->scratch_used << 32);
     hit->scratch_used += length;
 }
 
-static __attribute__((noinline)) bool string_matches(const struct tl_hit *hit, unsigned slot, const char *wanted,
-                                                     bool glob)
+/* STREQ and GLOB. */
+static __attribute__((noinline)) bool string_matches(const struct tl_hit *hit, const struct tl_operation *code)
 {
-    if (!(hit->strings >> slot & 1))
+    const char *wanted = (const char *)hit->area + hit->area->strings + code->imm;
+    if (!(hit->strings >> code->a & 1))
         return false;
-    uint64_t value = hit->lane->slots[slot];
+    uint64_t value = hit->lane->slots[code->a];
     const uint8_t *text = hit->lane->scratch + (value >> 32);
     size_t length = (uint32_t)value, i = 0;
-    if (glob)
+    if (code->op == TL_OP_GLOB)
         return tl_glob_match(wanted, text, length);
     while (i < length && wanted[i] && (uint8_t)wanted[i] == text[i])
         i++;
@@ -101,7 +107,6 @@ static inline uint64_t sign_extend(uint64_t value, unsigned bytes)
 bool tl_fetch_run(struct tl_hit *hit, const struct tl_operation *code)
 {
     struct tl_lane *lane = hit->lane;
-    const char *strings = (const char *)hit->area + hit->area->strings;
     uint64_t *stack = lane->stack; /* the first free place */
     uint32_t top = 1;              /* the bit of that place in `bad` */
     uint32_t bad = 0;
@@ -139,7 +144,7 @@ bool tl_fetch_run(struct tl_hit *hit, const struct tl_operation *code)
             PUSH(hit->area->pid);
             break;
         case TL_OP_TID:
-            PUSH(hit->tid);
+            PUSH((uint32_t)hit->tid_site);
             break;
         case TL_OP_LOAD:
             if (!(bad & top >> 1) && !load(hit, stack[-1], code->a, &stack[-1]))
@@ -205,7 +210,7 @@ bool tl_fetch_run(struct tl_hit *hit, const struct tl_operation *code)
             break;
         case TL_OP_ARG:
             PUSH(lane->slots[code->a]);
-            if (!(hit->stored >> code->a & 1))
+            if (!(hit->slots >> code->a & 1))
                 bad |= top >> 1;
             break;
         case TL_OP_STORE:
@@ -220,11 +225,11 @@ bool tl_fetch_run(struct tl_hit *hit, const struct tl_operation *code)
             if (bad & top)
                 tl_slot_fault(hit, code->a);
             else
-                fetch_string(hit, code->a, *stack, (uint64_t)code->imm);
+                fetch_string(hit, code, *stack);
             break;
         case TL_OP_STREQ:
         case TL_OP_GLOB:
-            PUSH(string_matches(hit, code->a, strings + code->imm, code->op == TL_OP_GLOB));
+            PUSH(string_matches(hit, code));
             break;
         case TL_OP_JZ:
             POP();

@@ -31,9 +31,10 @@ static inline bool accept(struct tl_hit *hit, const struct tl_operation *code)
     return code->op == TL_OP_END || tl_fetch_run(hit, code);
 }
 
-static inline void act(struct tl_hit *hit, const struct tl_hit_action *action, const struct tl_operation *operations)
+static inline void act(struct tl_hit *hit, const struct tl_hit_action *action)
 {
-    hit->stored = hit->faulted = hit->strings = hit->scratch_used = 0;
+    const struct tl_operation *operations = (const struct tl_operation *)((char *)hit->area + hit->area->operations);
+    hit->slots = hit->strings = hit->scratch_used = 0;
     if (action->operations && !accept(hit, operations + action->first_operation))
         return;
     if (action->kind == TL_ACTION_COUNT)
@@ -47,25 +48,23 @@ void tl_hit(struct tl_hit_control *area, struct tl_hit_regs *regs, uint32_t inde
     const struct tl_hit_site *site = (const struct tl_hit_site *)((char *)area + area->sites) + index;
     const struct tl_hit_action *action =
         (const struct tl_hit_action *)((char *)area + area->actions) + site->first_action;
-    const struct tl_operation *operations = (const struct tl_operation *)((char *)area + area->operations);
+    const struct tl_hit_action *end = action + site->action_count;
     struct tl_hit hit;
-    hit.area = area;
-    hit.regs = regs;
     hit.fs_base = fs_base(area->flags);
-    hit.site = index;
-    hit.tsc = 0;
-
     hit.lane = tl_lane_claim(area, hit.fs_base);
     if (!hit.lane) {
         __atomic_fetch_add(&area->missed, site->action_count, __ATOMIC_RELAXED);
         return;
     }
+    hit.area = area;
+    hit.regs = regs;
+    hit.tid_site = thread_id(area, hit.fs_base) | (uint64_t)index << 32;
+    hit.tsc = 0;
     regs->r[TL_RIP] = site->addr;
-    hit.tid = thread_id(area, hit.fs_base);
-    for (uint32_t i = 0; i < site->action_count; i++, action++) {
+    for (; action != end; action++) {
         if (action->kind == TL_ACTION_EVENT && !hit.tsc && !(area->flags & TL_HIT_NO_CLOCK))
             hit.tsc = tl_clock_ticks(); /* once a hit */
-        act(&hit, action, operations);
+        act(&hit, action);
     }
     tl_lane_release(hit.lane);
 }

@@ -24,9 +24,9 @@ struct tl_hit {
     const struct tl_hit_regs *regs;
     uint64_t fs_base; /* 0: none or unknown */
     uint64_t tsc;
-    uint64_t tid; /* 0: unknown */
-    uint64_t site;
-    uint64_t stored, faulted, strings; /* a bit a slot; a string's slot holds length | offset in scratch << 32 */
+    uint64_t tid_site; /* as in the event: tid (0: unknown) | site << 32 */
+    uint64_t slots;    /* as in the event: a bit for each slot that is stored | that is faulted << 32 */
+    uint64_t strings;  /* a bit for each slot that holds length | offset in scratch << 32 */
     uint64_t scratch_used;
 };
 
@@ -44,10 +44,10 @@ bool tl_fetch_run(struct tl_hit *hit, const struct tl_operation *code);
 /* A slot holds a value now, a string's place in the scratch, or a fault. */
 static inline void tl_slot_store(struct tl_hit *hit, unsigned slot, uint64_t value)
 {
+    uint64_t bit = (uint64_t)1 << slot;
     hit->lane->slots[slot] = value;
-    hit->stored |= (uint64_t)1 << slot;
-    hit->faulted &= ~((uint64_t)1 << slot);
-    hit->strings &= ~((uint64_t)1 << slot);
+    hit->slots = (hit->slots | bit) & ~(bit << 32);
+    hit->strings &= ~bit;
 }
 
 static inline void tl_slot_store_string(struct tl_hit *hit, unsigned slot, uint64_t place)
@@ -58,9 +58,9 @@ static inline void tl_slot_store_string(struct tl_hit *hit, unsigned slot, uint6
 
 static inline void tl_slot_fault(struct tl_hit *hit, unsigned slot)
 {
-    hit->stored &= ~((uint64_t)1 << slot);
-    hit->faulted |= (uint64_t)1 << slot;
-    hit->strings &= ~((uint64_t)1 << slot);
+    uint64_t bit = (uint64_t)1 << slot;
+    hit->slots = (hit->slots & ~bit) | bit << 32;
+    hit->strings &= ~bit;
 }
 
 /* Copy up to `size` bytes (at most a page) from the program's memory; how many could be read, from the first on. */

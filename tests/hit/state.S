@@ -41,7 +41,7 @@ state_run:
     inc ecx
     cmp ecx, 16
     jne 1b
-    push [rip + state_in + FLAGS]
+    push qword ptr [rip + state_in + FLAGS]
     popfq
     mov rax, [rip + state_in]
     mov rcx, [rip + state_in + 8]
@@ -77,7 +77,7 @@ state_run:
     mov [rip + state_out + 112], r14
     mov [rip + state_out + 120], r15
     pushfq
-    pop [rip + state_out + FLAGS]
+    pop qword ptr [rip + state_out + FLAGS]
     push 0x202
     popfq
     lea rsi, [rip + state_out + RED_ZONE]
