@@ -133,11 +133,14 @@ int tl_places_every_instruction(struct tl_selecting *selecting, const struct tl_
             probe->addr = at + module->bias;
             probe->at_entry = at == function->addr;
             char name[512];
-            if (probe->at_entry)
+            long long offset = (long long)(at - function->addr);
+            if (!function->name)
+                snprintf(name, sizeof name, "0x%llx", (unsigned long long)at);
+            else if (!offset)
                 snprintf(name, sizeof name, "%s", function->name);
             else
-                snprintf(name, sizeof name, "%s%c0x%llx", function->name, at < function->addr ? '-' : '+',
-                         (unsigned long long)(at < function->addr ? function->addr - at : at - function->addr));
+                snprintf(name, sizeof name, "%s%c0x%llx", function->name, offset < 0 ? '-' : '+',
+                         (unsigned long long)llabs(offset));
             probe->name = strdup(name);
             error = probe->name ? add_place(selecting, (uint32_t)(selecting->selection->probe_count - 1), probe->addr,
                                             0, TL_WHY_NONE)

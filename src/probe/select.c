@@ -125,7 +125,7 @@ static int add(struct tl_selecting *selecting, const struct tl_spec *spec, const
     probe->is_return = spec->is_return;
     probe->at_entry = function && file_addr == function->addr && !spec->is_return;
     probe->why = why;
-    probe->name = event_name(spec, module, name, function ? file_addr - function->addr : file_addr);
+    probe->name = event_name(spec, module, name, name && function ? file_addr - function->addr : file_addr);
     if (!probe->name)
         return -ENOMEM;
     if (why != TL_WHY_NONE)
@@ -182,11 +182,28 @@ static int add_matches(struct tl_selecting *selecting, const struct tl_spec *spe
     return 0;
 }
 
+/* "*" in a file that has no names at all (stripped) means the functions that its unwind tables tell of. */
+static int select_unnamed(struct tl_selecting *selecting, const struct tl_spec *spec, const struct tl_module *module,
+                          size_t *found)
+{
+    size_t count;
+    const struct tl_function *functions = tl_object_functions(module->object, &count);
+    for (size_t i = 0; i < count; i++) {
+        int error = add(selecting, spec, module, &functions[i], NULL, functions[i].addr, TL_WHY_NONE);
+        if (error)
+            return error;
+    }
+    *found += count;
+    return 0;
+}
+
 static int select_symbol(struct tl_selecting *selecting, const struct tl_spec *spec, const struct tl_module *module,
                          size_t *found)
 {
     struct matches matches = {0};
     int error = tl_object_match(module->object, spec->symbol, collect, &matches);
+    if (!error && !matches.count && !strcmp(spec->symbol, "*"))
+        return select_unnamed(selecting, spec, module, found);
     if (!error && matches.count) {
         *found += matches.count;
         error = add_matches(selecting, spec, module, &matches);
