@@ -90,6 +90,36 @@ static void all_that_libc_resolved(void **state)
     tl_modules_free(&modules);
 }
 
+/* A program that is bound to an older version of the name, which is no answer. */
+static void another_version_is_not_the_answer(void **state)
+{
+    (void)state;
+    struct program program;
+    struct tl_modules modules;
+    struct tl_error error = {0};
+    const struct tl_function *function;
+    uint64_t addr;
+    program_start(&program, fixture("old-program"), NULL);
+    assert_int_equal(tl_modules_read(program.pid, &modules, &error), 0);
+    int library = tl_modules_find(&modules, "libversions", 0);
+    assert_true(library > 0);
+    const struct tl_module *module = &modules.modules[library];
+    assert_int_equal(named(module->object, "versioned", &function), 2);
+    bool old_first = function->kind != TL_FUNCTION_IFUNC;
+    size_t count;
+    const struct tl_function *all = tl_object_functions(module->object, &count), *indirect = NULL, *old = NULL;
+    for (size_t i = 0; i < count; i++) {
+        if (!all[i].name || strcmp(all[i].name, "versioned") != 0)
+            continue;
+        *(all[i].kind == TL_FUNCTION_IFUNC ? &indirect : &old) = &all[i];
+    }
+    assert_true(indirect && old && old_first == (old->addr < indirect->addr));
+    assert_int_equal(module->bias + old->addr, program_says(&program, "old "));
+    assert_int_equal(tl_modules_resolve_ifunc(&modules, module, indirect, read_process, &program.pid, &addr), -ENOENT);
+    tl_modules_free(&modules);
+    program_stop(&program);
+}
+
 static int read_nothing(void *host, uint64_t addr, void *bytes, size_t size)
 {
     (void)host;
@@ -129,6 +159,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_programs_own_ifunc),
         cmocka_unit_test(all_that_libc_resolved),
+        cmocka_unit_test(another_version_is_not_the_answer),
         cmocka_unit_test(what_nothing_bound_is_said),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -42,6 +42,19 @@ static void a_cold_symbol_is_a_piece(void **state)
     tl_object_close(object);
 }
 
+static void a_piece_behind_a_table_is_known_by_its_name(void **state)
+{
+    (void)state;
+    struct tl_object *object = open_object(fixture("pie"));
+    const struct tl_function *function, *cold;
+    struct tl_part parts[MOST];
+    assert_int_equal(named(object, "tabled", &function), 1);
+    assert_int_equal(named(object, "tabled.cold", &cold), 1);
+    assert_int_equal(tl_object_parts(object, function, parts, MOST), 2);
+    assert_int_equal(parts[1].addr, cold->addr);
+    tl_object_close(object);
+}
+
 static void a_stripped_file_has_the_same_pieces(void **state)
 {
     (void)state;
@@ -107,6 +120,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_function_in_one_piece_is_one_piece),
         cmocka_unit_test(a_cold_symbol_is_a_piece),
+        cmocka_unit_test(a_piece_behind_a_table_is_known_by_its_name),
         cmocka_unit_test(a_stripped_file_has_the_same_pieces),
         cmocka_unit_test(large_programs_have_the_same_pieces),
     };

@@ -38,6 +38,7 @@ static void a_program_whose_table_is_relocated(void **state)
 {
     (void)state;
     check("rseq-pie");
+    check("rseq-zeros");
 }
 
 static void a_program_with_packed_relocations(void **state)

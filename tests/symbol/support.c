@@ -150,3 +150,19 @@ int read_process(void *host, uint64_t addr, void *bytes, size_t size)
     struct iovec here = {bytes, size}, there = {(void *)(uintptr_t)addr, size};
     return process_vm_readv(*(const pid_t *)host, &here, 1, &there, 1, 0) == (ssize_t)size ? 0 : -EFAULT;
 }
+
+struct tl_modules read_modules(pid_t pid)
+{
+    struct tl_modules modules;
+    struct tl_error error = {0};
+    if (tl_modules_read(pid, &modules, &error) < 0)
+        fail_msg("%s", error.text);
+    return modules;
+}
+
+void named_at(const struct tl_modules *modules, uint64_t addr, const char *expected)
+{
+    char text[128];
+    tl_modules_describe(modules, addr, text, sizeof text);
+    assert_string_equal(text, expected);
+}

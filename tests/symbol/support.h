@@ -44,5 +44,9 @@ void program_stop(struct program *program);
 uint64_t program_says(const struct program *program, const char *key);
 /* Reads a process's memory; host: the pid_t. */
 int read_process(void *host, uint64_t addr, void *bytes, size_t size);
+/* Reads a process's modules, or fails the test. */
+struct tl_modules read_modules(pid_t pid);
+/* That the address is described so. */
+void named_at(const struct tl_modules *modules, uint64_t addr, const char *expected);
 
 #endif
