@@ -80,7 +80,7 @@ static void classify(const ZydisDecodedInstruction *zydis, struct tl_insn *insn)
         insn->is_syscall = true;
         break;
     default:
-        if (zydis->meta.category == ZYDIS_CATEGORY_COND_BR)
+        if (zydis->meta.category == ZYDIS_CATEGORY_COND_BR && relative) /* Zydis counts xend among these */
             set(insn, TL_FLOW_BRANCH, why);
     }
 }

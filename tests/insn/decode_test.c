@@ -36,7 +36,9 @@ static void transfers_are_sorted_by_where_they_go(void **state)
     EXPECT(TL_FLOW_NEXT, TL_WHY_NONE, 0xf3, 0x0f, 0x1e, 0xfa); /* endbr64 */
     EXPECT(TL_FLOW_NEXT, TL_WHY_NONE, 0xcd, 0x80);
     EXPECT(TL_FLOW_NEXT, TL_WHY_NONE, 0xf3, 0xa4);
-    EXPECT(TL_FLOW_NEXT, TL_WHY_NONE, 0x8e, 0xd0); /* mov ss, eax */
+    EXPECT(TL_FLOW_NEXT, TL_WHY_NONE, 0x8e, 0xd0);       /* mov ss, eax */
+    EXPECT(TL_FLOW_NEXT, TL_WHY_NONE, 0x0f, 0x01, 0xd5); /* xend */
+    EXPECT(TL_FLOW_NEXT, TL_WHY_NONE, 0xc6, 0xf8, 0x01); /* xabort */
     EXPECT(TL_FLOW_JUMP, TL_WHY_NONE, 0xeb, 0xfe);
     EXPECT(TL_FLOW_JUMP, TL_WHY_NONE, 0xf2, 0xe9, 1, 0, 0, 0); /* bnd */
     EXPECT(TL_FLOW_BRANCH, TL_WHY_NONE, 0x0f, 0x84, 1, 0, 0, 0);

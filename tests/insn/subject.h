@@ -27,8 +27,8 @@ struct tl_subject {
     int file;
 };
 
-/* Open a subject by its name (a library as the loader finds it, a program as the shell does). Ends the process with a message when it is
- * missing: a test without its subject has failed. */
+/* Open a subject by its name (a library as the loader finds it, a program as the shell does). Ends the process with a
+ * message when it is missing: a test without its subject has failed. */
 void tl_subject_open(const char *name, struct tl_subject *subject);
 void tl_subject_close(struct tl_subject *subject);
 

@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The same state is given to the original and to its copy; what comes out has to be the same, once the copy's own
+ * address has been turned back with its marks. While the copy runs, the original's bytes are int3. The differences that
+ * are allowed:
+ *
+ * - memory below the red zone, and in front of what a call pushes (see transfer.c), which no program may count on;
+ * - x87 instructions note their own address and ModRM byte, which nothing but fnstenv and its like ever reads;
+ * - what time, chance or the processor's number decides (rdtsc, rdrand).
+ *
+ * Then the copy is stopped before each of its instructions (int3 there), the thread is moved as the mark says, and goes
+ * on in the original: that must end the same, too.
+ */
+#include "compare.h"
+
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { RCX = 1, RSP = 4, INT3 = 0xcc };
+#define STATUS_FLAGS 0x244dd5ull /* ID, AC, NT, OF, DF, TF, SF, ZF, AF, PF, CF */
+
+static uint8_t bare_data[DATA_SIZE], bare_stack[STACK_SIZE];
+
+static void *at(uint64_t addr)
+{
+    return (void *)addr;
+}
+
+static void fail(struct verdict *verdict, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void fail(struct verdict *verdict, const char *format, ...)
+{
+    va_list args;
+    if (verdict->failed)
+        return;
+    verdict->failed = true;
+    va_start(args, format);
+    vsnprintf(verdict->difference, sizeof verdict->difference, format, args);
+    va_end(args);
+}
+
+static void load(const struct trial *trial, bool with_original)
+{
+    const struct place *place = trial->place;
+    memset(at(place->text), INT3, TEXT_SIZE);
+    if (with_original)
+        memcpy(at(trial->insn.addr), trial->insn.bytes, trial->insn.length);
+    memcpy(at(place->data), trial->data, DATA_SIZE);
+    memcpy(at(place->stack), trial->stack, STACK_SIZE);
+}
+
+/* Bit n: register n is not to be compared; bit 16: neither are the flags. */
+static uint32_t left_to_chance(const struct trial *trial)
+{
+    uint32_t mask = 0;
+    switch (trial->zydis.mnemonic) {
+    case ZYDIS_MNEMONIC_RDTSC:
+    case ZYDIS_MNEMONIC_RDTSCP:
+    case ZYDIS_MNEMONIC_RDRAND:
+    case ZYDIS_MNEMONIC_RDSEED:
+    case ZYDIS_MNEMONIC_RDPMC:
+    case ZYDIS_MNEMONIC_UMWAIT:
+    case ZYDIS_MNEMONIC_TPAUSE:
+        break;
+    default:
+        return 0;
+    }
+    for (size_t i = 0; i < trial->zydis.operand_count; i++) {
+        const ZydisDecodedOperand *operand = &trial->operands[i];
+        if (operand->type != ZYDIS_OPERAND_TYPE_REGISTER || !(operand->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE))
+            continue;
+        ZydisRegister whole = ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, operand->reg.value);
+        if (whole >= ZYDIS_REGISTER_RAX && whole <= ZYDIS_REGISTER_R15)
+            mask |= 1u << ZydisRegisterGetId(whole);
+        else
+            mask |= 1u << 16;
+    }
+    return mask;
+}
+
+/* A part that is not in use counts as its initial state, whatever bytes lie there. */
+static void settle(const struct trial *trial, struct cpu *cpu)
+{
+    static const uint8_t x87_start[24] = {0x7f, 0x03};
+    memset(cpu->xstate + 464, 0, 48); /* the kernel's own notes */
+    if (machine_xstate_size >= 576) {
+        uint64_t used = *machine_parts_used(cpu);
+        if (!(used & 1)) {
+            memcpy(cpu->xstate, x87_start, sizeof x87_start);
+            memset(cpu->xstate + 32, 0, 128);
+        }
+        if (!(used & 2))
+            memset(cpu->xstate + 160, 0, 256);
+        for (int i = XPART_YMM; i < XPART_COUNT; i++)
+            if (!(used >> i & 1))
+                memset(cpu->xstate + machine_xparts[i].at, 0, machine_xparts[i].size);
+        memset(cpu->xstate + 512, 0, 64);
+    }
+    if (trial->zydis.meta.isa_ext == ZYDIS_ISA_EXT_X87)
+        memset(cpu->xstate + 6, 0, 10); /* opcode and address */
+}
+
+static void compare_registers(const struct trial *trial, const struct outcome *bare, struct outcome *copy,
+                              struct verdict *verdict)
+{
+    uint32_t chance = left_to_chance(trial);
+    if (copy->signal != bare->signal || copy->code != bare->code || copy->address != bare->address)
+        fail(verdict, "signal %d (code %d, address %#lx), bare %d (%d, %#lx)", copy->signal, copy->code, copy->address,
+             bare->signal, bare->code, bare->address);
+    if (copy->trap != bare->trap || copy->error != bare->error)
+        fail(verdict, "exception %lu error %#lx, bare %lu %#lx", copy->trap, copy->error, bare->trap, bare->error);
+    if (copy->cpu.rip != bare->cpu.rip)
+        fail(verdict, "rip %#lx, bare %#lx", copy->cpu.rip, bare->cpu.rip);
+    for (int i = 0; i < 16; i++)
+        if (copy->cpu.gpr[i] != bare->cpu.gpr[i] && !(chance >> i & 1))
+            fail(verdict, "register %d is %#lx, bare %#lx", i, copy->cpu.gpr[i], bare->cpu.gpr[i]);
+    if ((copy->cpu.flags ^ bare->cpu.flags) & STATUS_FLAGS && !(chance >> 16 & 1))
+        fail(verdict, "flags %#lx, bare %#lx", copy->cpu.flags, bare->cpu.flags);
+    if (copy->cpu.fs_base != bare->cpu.fs_base || copy->cpu.gs_base != bare->cpu.gs_base)
+        fail(verdict, "segment bases %#lx %#lx, bare %#lx %#lx", copy->cpu.fs_base, copy->cpu.gs_base,
+             bare->cpu.fs_base, bare->cpu.gs_base);
+    settle(trial, &copy->cpu);
+    for (size_t i = 0; i < machine_xstate_size; i++)
+        if (copy->cpu.xstate[i] != bare->cpu.xstate[i])
+            fail(verdict, "xstate[%zu] is %#x, bare %#x", i, copy->cpu.xstate[i], bare->cpu.xstate[i]);
+}
+
+/* How many bytes below the original's stack pointer, and how many of these not, a copy may have changed. */
+static bool may_differ(const struct trial *trial, const struct outcome *bare, const struct tl_copy *copy, uint64_t addr)
+{
+    uint64_t below = trial->cpu.gpr[RSP] - addr; /* 1: the byte right below */
+    bool call = trial->insn.flow == TL_FLOW_CALL || trial->insn.flow == TL_FLOW_CALL_INDIRECT;
+    bool landed = bare->signal == SIGTRAP;
+    for (size_t i = 0; i < copy->marks_used; i++)
+        if (copy->marks[i].unwind > 128 && below > 128 && below <= 144)
+            return true;
+    if (trial->insn.flow == TL_FLOW_CALL_INDIRECT && below > 8 && below <= 16)
+        return true;
+    return call && !landed && below > 0 && below <= 8; /* the call has not happened, but was pushed for */
+}
+
+static void compare_memory(const struct trial *trial, const struct outcome *bare, const struct tl_copy *copy,
+                           struct verdict *verdict)
+{
+    const struct place *place = trial->place;
+    const uint8_t *data = at(place->data), *stack = at(place->stack);
+    for (size_t i = 0; memcmp(data, bare_data, DATA_SIZE) != 0 && i < DATA_SIZE; i++)
+        if (data[i] != bare_data[i])
+            fail(verdict, "data[%#zx] is %#x, bare %#x", i, data[i], bare_data[i]);
+    for (size_t i = 0; memcmp(stack, bare_stack, STACK_SIZE) != 0 && i < STACK_SIZE; i++)
+        if (stack[i] != bare_stack[i] && !may_differ(trial, bare, copy, place->stack + i))
+            fail(verdict, "stack[rsp%+ld] is %#x, bare %#x", (long)(place->stack + i - trial->cpu.gpr[RSP]), stack[i],
+                 bare_stack[i]);
+}
+
+static bool is_inside(const struct tl_copy *copy, uint64_t where, uint64_t addr)
+{
+    return addr - where < copy->length;
+}
+
+/* What a broker of signals would do with a thread found in the copy at `where`. false: the marks do not allow it. */
+static bool move_out(const struct tl_insn *insn, const struct tl_copy *copy, uint64_t where, struct outcome *outcome)
+{
+    struct cpu *cpu = &outcome->cpu;
+    if (!is_inside(copy, where, cpu->rip))
+        return true;
+    const struct tl_mark *mark = tl_copy_mark(copy, cpu->rip - where);
+    if (!mark || (mark->state == TL_MARK_WITHIN && mark->unwind == 0))
+        return false;
+    if (mark->state == TL_MARK_WITHIN) {
+        if (mark->borrowed != TL_NO_REG)
+            memcpy(&cpu->gpr[mark->borrowed], at(cpu->gpr[RSP]), 8);
+        cpu->gpr[RSP] += mark->unwind;
+    }
+    if (mark->state == TL_MARK_AFTER && insn->is_syscall)
+        cpu->gpr[RCX] = mark->addr;
+    if (outcome->address == cpu->rip) /* SIGILL and SIGFPE tell where */
+        outcome->address = mark->addr;
+    cpu->rip = mark->addr;
+    return true;
+}
+
+static void run_copy(const struct trial *trial, const struct tl_copy *copy, uint64_t where, size_t stop,
+                     struct outcome *outcome)
+{
+    struct cpu cpu = trial->cpu;
+    load(trial, false);
+    memset(at(where & ~0xfffull), INT3, 0x1000);
+    memcpy(at(where), copy->code, copy->length);
+    if (stop < copy->length)
+        *(uint8_t *)at(where + stop) = INT3;
+    cpu.rip = where;
+    machine_run(&cpu, outcome);
+}
+
+static void check_copy(const struct trial *trial, const struct tl_copy *copy, uint64_t where,
+                       const struct outcome *bare, struct verdict *verdict)
+{
+    struct outcome outcome;
+    run_copy(trial, copy, where, SIZE_MAX, &outcome);
+    verdict->runs++;
+    if (!move_out(&trial->insn, copy, where, &outcome))
+        fail(verdict, "signal %d at +%#lx, where the marks know no way back", outcome.signal, outcome.cpu.rip - where);
+    compare_registers(trial, bare, &outcome, verdict);
+    compare_memory(trial, bare, copy, verdict);
+}
+
+static void check_mark(const struct trial *trial, const struct tl_copy *copy, uint64_t where,
+                       const struct tl_mark *mark, const struct outcome *bare, struct verdict *verdict)
+{
+    struct outcome outcome, end;
+    run_copy(trial, copy, where, mark->at, &outcome);
+    verdict->runs++;
+    if (outcome.signal != SIGTRAP || outcome.cpu.rip != where + mark->at + 1)
+        return; /* this way does not come here */
+    outcome.cpu.rip--;
+    if (!move_out(&trial->insn, copy, where, &outcome))
+        return;
+    verdict->marks++;
+    memcpy(at(trial->insn.addr), trial->insn.bytes, trial->insn.length);
+    machine_run(&outcome.cpu, &end);
+    verdict->runs++;
+    compare_registers(trial, bare, &end, verdict);
+    compare_memory(trial, bare, copy, verdict);
+}
+
+/* The variant for conditional exits: what follows its end is where a taken branch comes to. */
+static void check_taken(const struct trial *trial, uint64_t where, const struct outcome *bare, struct verdict *verdict)
+{
+    struct tl_copy copy;
+    struct outcome outcome;
+    if (tl_insn_relocate_taken(&trial->insn, where, &copy) != 0) {
+        fail(verdict, "no copy for the taken way");
+        return;
+    }
+    run_copy(trial, &copy, where, SIZE_MAX, &outcome);
+    verdict->runs++;
+    if (outcome.cpu.rip == where + copy.length + 1)
+        outcome.cpu.rip = trial->insn.target + 1;
+    compare_registers(trial, bare, &outcome, verdict);
+    compare_memory(trial, bare, &copy, verdict);
+}
+
+/* Whether the operand of a call is the very slot that the call pushes to: a thread cannot be moved back to before that.
+ */
+static bool overwrites_operand(const struct trial *trial)
+{
+    const ZydisDecodedOperand *operand = &trial->operands[0];
+    return trial->insn.flow == TL_FLOW_CALL_INDIRECT && operand->type == ZYDIS_OPERAND_TYPE_MEMORY &&
+           operand->mem.base == ZYDIS_REGISTER_RSP && operand->mem.disp.value > -16 && operand->mem.disp.value < 0;
+}
+
+static void check_room(const struct trial *trial, int room, const struct outcome *bare, struct verdict *verdict)
+{
+    struct tl_copy copy;
+    uint64_t where = (room == ROOM_NEAR ? trial->place->near : trial->place->far) + 0x100;
+    tl_insn_relocate(&trial->insn, where, &copy);
+    verdict->why[room] = copy.why;
+    if (copy.why != TL_WHY_NONE)
+        return;
+    check_copy(trial, &copy, where, bare, verdict);
+    if ((trial->variant == VARIANT_ALIGNED || trial->variant == VARIANT_SMALL) && !overwrites_operand(trial))
+        for (size_t i = 1; i < copy.marks_used; i++)
+            check_mark(trial, &copy, where, &copy.marks[i], bare, verdict);
+    if (trial->insn.flow == TL_FLOW_BRANCH)
+        check_taken(trial, where, bare, verdict);
+}
+
+void trial_run(struct trial *trial, struct verdict *verdict)
+{
+    static struct outcome bare;
+    *verdict = (struct verdict){0};
+    if (trial->insn.why != TL_WHY_NONE) {
+        verdict->why[ROOM_NEAR] = verdict->why[ROOM_FAR] = trial->insn.why;
+        return;
+    }
+    load(trial, true);
+    machine_run(&trial->cpu, &bare);
+    verdict->runs++;
+    verdict->signal = bare.signal;
+    settle(trial, &bare.cpu);
+    memcpy(bare_data, at(trial->place->data), DATA_SIZE);
+    memcpy(bare_stack, at(trial->place->stack), STACK_SIZE);
+    for (int room = 0; room < ROOM_COUNT; room++)
+        check_room(trial, room, &bare, verdict);
+}
