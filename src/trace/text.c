@@ -129,8 +129,9 @@ static void text_refused(FILE *out, const char *probe, int error, const char *wh
 
 static void text_summary(FILE *out, const struct tl_summary_line *summary)
 {
-    fprintf(out, "%" PRIu64 " hits, %" PRIu64 " missed, %" PRIu64 " lost; %" PRIu64 " probes refused\n", summary->hits,
-            summary->missed, summary->lost, summary->refused);
+    fprintf(out, "%" PRIu64 " hit%s, %" PRIu64 " missed, %" PRIu64 " lost; %" PRIu64 " probe%s refused\n",
+            summary->hits, summary->hits == 1 ? "" : "s", summary->missed, summary->lost, summary->refused,
+            summary->refused == 1 ? "" : "s");
 }
 
 const struct tl_format tl_format_text = {text_hit, text_counts, text_refused, text_summary};

@@ -84,6 +84,8 @@ static void write_all(const struct tl_format *format, FILE *out)
     format->counts(out, rows, 1);
     format->refused(out, "frob", EILSEQ, tl_why_text(TL_WHY_NOT_BOUNDARY));
     format->refused(out, "a\"b", EBUSY, tl_why_text(TL_WHY_CHANGED));
+    const struct tl_summary_line one_of_each = {1, 1, 1, 1};
+    format->summary(out, &one_of_each);
     const struct tl_summary_line summary = {.hits = 120, .missed = 1, .lost = 2, .refused = 3};
     format->summary(out, &summary);
 }

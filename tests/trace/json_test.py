@@ -20,7 +20,7 @@ def main():
         assert list(fields)[: len(needed)] == needed, fields
         assert set(fields) <= set(needed + allowed), fields
         assert all("\n" not in line for line in lines)
-    assert [o["type"] for o in objects] == ["hit"] * 4 + ["count"] * 4 + ["refused"] * 2 + ["summary"]
+    assert [o["type"] for o in objects] == ["hit"] * 4 + ["count"] * 4 + ["refused"] * 2 + ["summary"] * 2
 
     first, odd, tick, bare = objects[:4]
     assert first["args"] == {"size": 32} and first["addr"] == "0x7f0012345678" and first["time_ns"] == 8123004512345
