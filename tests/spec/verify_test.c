@@ -3,8 +3,8 @@
  * The verifier: it lets nothing through that could trouble the runtime, and does let through what the compiler makes
  * (which every other test of this room asserts as it goes).
  */
-#include "chance.h"
 #include "kit.h"
+#include "random_program.h"
 
 #define OP(name, ...)                                                                                                  \
     {                                                                                                                  \
@@ -135,80 +135,21 @@ static void refuses_constants_without_an_end(void **state)
     assert_int_equal(tl_program_verify(&(struct tl_program){&end, 1, NULL, 0}), 0);
 }
 
-/* An operation that is probably valid, over few slots and small distances. */
-static struct tl_operation random_operation(struct chance *chance)
-{
-    static const uint8_t sizes[] = {1, 2, 4, 8};
-    static const uint64_t numbers[] = {0, 1, 2, 7, 63, 64, 0x5000, UINT64_MAX, 1ull << 63};
-    struct tl_operation op = {.op = (uint8_t)chance_below(chance, TL_OP_COUNT)};
-    switch (op.op) {
-    case TL_OP_IMM:
-        op.imm = (int64_t)numbers[chance_below(chance, 9)];
-        break;
-    case TL_OP_REG:
-        op.a = (uint8_t)chance_below(chance, TL_REG_COUNT);
-        break;
-    case TL_OP_LOAD:
-    case TL_OP_SIGN:
-    case TL_OP_ZERO:
-        op.a = sizes[chance_below(chance, 4)];
-        break;
-    case TL_OP_LOAD_DIRECT:
-        op.a = 8;
-        break;
-    case TL_OP_BITS:
-        op.a = (uint8_t)(1 + chance_below(chance, 33));
-        op.b = (uint16_t)chance_below(chance, 33);
-        break;
-    case TL_OP_STRING:
-    case TL_OP_STREQ:
-    case TL_OP_GLOB:
-        op.imm = 1 + chance_below(chance, 5);
-        op.a = (uint8_t)chance_below(chance, 2);
-        break;
-    case TL_OP_ARG:
-    case TL_OP_STORE:
-        op.a = (uint8_t)chance_below(chance, 2);
-        break;
-    case TL_OP_JZ:
-    case TL_OP_JNZ:
-    case TL_OP_JUMP:
-        op.imm = chance_below(chance, 6);
-    }
-    return op;
-}
-
-/* Random programs seldom verify as they come; so each is grown operation by operation, keeping only what can still be
- * completed (with an END for each way that is open). The machine then must find nothing wrong with it. */
+/* The machine finds nothing wrong with what the verifier lets through. */
 static void what_verifies_ends_and_breaks_nothing(void **state)
 {
     (void)state;
-    static const char memory[] = "ab\0and more than that";
     struct chance chance = {1};
     unsigned longest = 0, hits = 0;
     for (unsigned round = 0; round < 4000; round++) {
-        struct tl_operation code[64];
-        size_t length = 0;
-        for (unsigned tries = 0; tries < 120 && length < 50; tries++) {
-            code[length] = random_operation(&chance);
-            if (code[length].op == TL_OP_END || code[length].op == TL_OP_REJECT)
-                code[length].op = (uint8_t)(tries > 80 ? code[length].op : TL_OP_IMM);
-            for (size_t i = length + 1; i < length + 8; i++)
-                code[i] = (struct tl_operation)OP(END);
-            length += verify(code, length + 8) == 0;
-        }
-        for (size_t i = 0; i < 8; i++)
-            code[length++] = (struct tl_operation)OP(END);
-        assert_int_equal(verify(code, length), 0);
-        struct machine machine = {.pid = 1, .tid = 2};
-        for (unsigned i = 0; i < TL_REG_COUNT; i++)
-            machine.regs[i] = chance_below(&chance, 2) ? chance_bits(&chance) : 0x5000 + chance_below(&chance, 30);
-        machine_map(&machine, 0x5000, memory, sizeof memory);
-        const struct tl_program program = {code, length, "ab\0cd", 6};
+        struct tl_operation code[RANDOM_PROGRAM_MAX];
+        const struct tl_program program = random_program(&chance, code);
+        struct machine machine = random_machine(&chance);
+        assert_int_equal(tl_program_verify(&program), 0);
         enum machine_end end = machine_run(&machine, &program);
         if (end == MACHINE_BROKEN)
             fail_msg("%s", machine.broken);
-        assert_true(machine.steps <= length);
+        assert_true(machine.steps <= program.length);
         longest = machine.steps > longest ? machine.steps : longest;
         hits += end == MACHINE_ACCEPT;
     }
