@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "support.h"
+#include "symbol/object.h"
 
 struct image {
     uint8_t *bytes;
@@ -153,11 +154,47 @@ static void two_of_one_address_are_both_there(void **state)
     tl_object_close(object);
 }
 
+/* Thousands of sections over each other, to be read again and again. */
+static void a_file_cannot_make_us_read_it_for_ever(void **state)
+{
+    (void)state;
+    enum { COUNT = 4000 };
+    struct image image = load();
+    size_t table_at = (image.size + 7) & ~(size_t)7, size = table_at + COUNT * sizeof(Elf64_Shdr);
+    uint8_t *bytes = calloc(1, size);
+    memcpy(bytes, image.bytes, image.size);
+    Elf64_Ehdr *header = (void *)bytes;
+    Elf64_Shdr *sections = (void *)(bytes + table_at);
+    for (size_t i = 1; i < COUNT; i++)
+        sections[i] = (Elf64_Shdr){.sh_type = i % 2 ? SHT_NOTE : SHT_RELA,
+                                   .sh_flags = SHF_ALLOC,
+                                   .sh_offset = i,
+                                   .sh_size = size - i,
+                                   .sh_entsize = sizeof(Elf64_Rela)};
+    header->e_shoff = table_at;
+    header->e_shnum = COUNT;
+    header->e_shstrndx = 0;
+    struct tl_object *object;
+    struct tl_error error = {0};
+    if (tl_object_open_memory(bytes, size, "greedy", &object, &error) < 0)
+        fail_msg("%s", error.text);
+    size_t count;
+    tl_object_functions(object, &count);
+    object_need_relocations(object);
+    assert_true(object->bytes_read <= 5 * size);
+    tl_object_close(object);
+    free(bytes);
+    free(image.bytes);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_size_beyond_the_segment_is_cut),  cmocka_unit_test(a_size_of_nothing_is_the_frames),
-        cmocka_unit_test(what_is_not_code_is_no_function),   cmocka_unit_test(a_name_outside_its_table_is_left_out),
+        cmocka_unit_test(a_size_beyond_the_segment_is_cut),
+        cmocka_unit_test(a_size_of_nothing_is_the_frames),
+        cmocka_unit_test(what_is_not_code_is_no_function),
+        cmocka_unit_test(a_name_outside_its_table_is_left_out),
+        cmocka_unit_test(a_file_cannot_make_us_read_it_for_ever),
         cmocka_unit_test(two_of_one_address_are_both_there),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
