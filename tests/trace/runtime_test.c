@@ -90,6 +90,7 @@ static void begin(struct run *run, const struct world_shape *lanes, uint64_t pat
     run->event = (probed_fn *)world_function(&run->world, TL_HOOK_ENTER, 0);
     run->filtered = (probed_fn *)world_function(&run->world, TL_HOOK_ENTER, 1);
     run->counted = (probed_fn *)world_function(&run->world, TL_HOOK_COUNT, INLINE);
+    run->world.area->heartbeat_max = INT64_MAX; /* with --block: as long as it takes */
     const struct tl_hit_control layout = *run->world.area;
     assert_int_equal(tl_reader_open(run->world.area, layout.area_size, &layout, &options, &run->reader), 0);
     run->running = WRITERS;
@@ -146,11 +147,25 @@ static void what_is_not_seen_was_counted(void **state)
     assert_int_equal(totals.seen + totals.lost + totals.missed, WRITERS * HITS);
 }
 
+static void a_writer_that_waits_for_room_loses_nothing(void **state)
+{
+    (void)state;
+    static struct run run;
+    uint64_t counts[PROBES] = {0};
+    const struct world_shape shape = {.flags = TL_HIT_BLOCK, .ring_bytes = 4096};
+    begin(&run, &shape, UINT64_MAX);
+    struct tl_reader_totals totals = finish(&run, counts);
+    assert_int_equal(totals.seen, WRITERS * HITS);
+    assert_int_equal(totals.lost + totals.missed, 0);
+    assert_int_equal(run.out_of_sequence, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(events_of_threads_come_in_order_with_their_threads_and_values),
         cmocka_unit_test(what_is_not_seen_was_counted),
+        cmocka_unit_test(a_writer_that_waits_for_room_loses_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
