@@ -29,7 +29,9 @@
  * can forbid its use: hooks with neither fs_self nor has_fsgsbase, and control flags with neither TL_HIT_FS_SELF nor
  * TL_HIT_FSGSBASE. A signal handler that interrupts a hit and leaves by longjmp leaves a lane busy for good: a thread's
  * own lane (from then on it uses shared ones), or a shared one. It loses that one event, uncounted; with every shared
- * lane lost that way, hits are `missed`.
+ * lane lost that way, hits are `missed`. A thread's block and lane stay its own when it ends; the next thread with the
+ * same fs base takes them over. A signal handler that interrupts a hit and forks: the child finishes that hit, so that
+ * it may be counted or written twice.
  *
  * Order. A hit sets `busy`, then reads the clock, then writes, then stores `head`, then clears `busy`. `busy` of a
  * thread's lane is a plain store: a reader on another processor may see it late, by as long as a store can wait in a
@@ -128,7 +130,7 @@ struct tl_event {
     uint32_t size;
     uint32_t probe;
     uint64_t tsc;
-    uint32_t tid; /* 0: unknown, see fs_base */
+    uint32_t tid; /* as the C library has noted it (in a vfork child: its parent's); 0: unknown, see fs_base */
     uint32_t site;
     uint64_t fs_base;
     uint32_t stored;  /* bit n: slot n was stored */

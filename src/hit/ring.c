@@ -11,7 +11,8 @@
  */
 #include "hit/ring.h"
 
-enum { PROBES = 16 }; /* how many places of a table are looked at */
+/* How many places of a table are looked at: of lanes few, since each is a page of its own. */
+enum { BLOCKS_TRIED = 16, LANES_TRIED = 4 };
 
 /* Whether the place is, or has just become, the property of `key`. */
 static inline bool own(uint64_t *owner, uint64_t key)
@@ -27,7 +28,7 @@ struct tl_count_block *tl_hit_claim(struct tl_hit_control *area, uint64_t key, u
     char *table = (char *)area + area->blocks;
     uint32_t size = 1u << area->table_shift;
     bool nobody = key == 0 || ~key == 0; /* no thread has such an fs base, or every thread may */
-    for (uint32_t i = 0, at = tl_hash(key, area->table_shift); !nobody && i < PROBES && i < size; i++) {
+    for (uint32_t i = 0, at = tl_hash(key, area->table_shift); !nobody && i < BLOCKS_TRIED && i < size; i++) {
         struct tl_count_block *block =
             (struct tl_count_block *)(table + ((uint64_t)((at + i) & (size - 1)) << area->block_shift));
         if (own(&block->owner, key))
@@ -67,7 +68,7 @@ static __attribute__((noinline)) struct tl_lane *claim_shared(struct tl_hit_cont
 struct tl_lane *tl_lane_claim_slowly(struct tl_hit_control *area, uint64_t fs_base)
 {
     uint32_t size = 1u << area->lane_shift;
-    for (uint32_t i = 0, at = tl_hash(fs_base, area->lane_shift); fs_base && i < PROBES && i < size; i++) {
+    for (uint32_t i = 0, at = tl_hash(fs_base, area->lane_shift); fs_base && i < LANES_TRIED && i < size; i++) {
         struct tl_lane *lane = tl_lane_at(area, (at + i) & (size - 1));
         if (!own(&lane->owner, fs_base))
             continue;

@@ -2,76 +2,11 @@
  *
  * The interpreter does what program.h says, operation by operation, faults included.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <cmocka.h>
+#include "program.h"
 
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
-#include "hit/runtime.h"
-#include "world.h"
-
-enum { PAGE = 4096 };
 #define LOWEST ((uint64_t)INT64_MIN)
-
-static struct world world;
-static struct tl_hit_regs regs;
-static struct tl_hit hit;
-static const char pool[] = "\0abc\0a*c\0[x-z]?*";
-enum { EMPTY = 0, ABC = 1, A_STAR_C = 5, BRACKET = 9 };
-
-static int make(void **unused)
-{
-    (void)unused;
-    world = world_make(&(struct world_shape){.probes = 1, .strings = pool, .strings_size = sizeof(pool)});
-    for (unsigned i = 0; i < TL_REG_COUNT; i++)
-        regs.r[i] = 1000 + i;
-    return 0;
-}
-
-static int drop(void **unused)
-{
-    (void)unused;
-    world_free(&world);
-    return 0;
-}
-
-/* Run a program, which has to be one that the runtime may be given, from an empty event. */
-static bool run(const struct tl_operation *code, size_t length)
-{
-    struct tl_program program = {.code = code, .length = length, .strings = pool, .strings_size = sizeof(pool)};
-    assert_int_equal(tl_program_verify(&program), 0);
-    hit = (struct tl_hit){.area = world.area, .lane = world_lane(&world, 0), .regs = &regs, .tid_site = 77};
-    return tl_fetch_run(&hit, code);
-}
-
-#define OP(name, ...)                                                                                                  \
-    (struct tl_operation)                                                                                              \
-    {                                                                                                                  \
-        .op = TL_OP_##name, ##__VA_ARGS__                                                                              \
-    }
-#define IMM(value) OP(IMM, .imm = (int64_t)(value))
-#define RUN(...)                                                                                                       \
-    run((const struct tl_operation[]){__VA_ARGS__},                                                                    \
-        sizeof((const struct tl_operation[]){__VA_ARGS__}) / sizeof(struct tl_operation))
-
-/* The operations leave one value: it is as expected, or faulted. */
-#define GIVES(expected, ...)                                                                                           \
-    do {                                                                                                               \
-        assert_true(RUN(__VA_ARGS__, OP(STORE, .a = 5), OP(END)));                                                     \
-        assert_int_equal(hit.slots, 1ull << 5);                                                                        \
-        assert_int_equal(hit.lane->slots[5], (uint64_t)(expected));                                                    \
-    } while (0)
-#define FAULTS(...)                                                                                                    \
-    do {                                                                                                               \
-        assert_true(RUN(__VA_ARGS__, OP(STORE, .a = 5), OP(END)));                                                     \
-        assert_int_equal(hit.slots, 1ull << 37);                                                                       \
-    } while (0)
-#define BAD IMM(1), IMM(0), OP(DIV)
 
 static void pushes(void **unused)
 {
@@ -183,158 +118,6 @@ static void jumps(void **unused)
     assert_true(RUN(OP(JUMP, .imm = 0), OP(END)));
 }
 
-/* Two pages, the second of which cannot be read. */
-static char *edge(void)
-{
-    char *pages = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    assert_ptr_not_equal(pages, MAP_FAILED);
-    for (int i = 0; i < PAGE; i++)
-        pages[i] = (char)('a' + i % 26);
-    assert_int_equal(mprotect(pages + PAGE, PAGE, PROT_NONE), 0);
-    return pages + PAGE;
-}
-
-#define AT(pointer) IMM((uintptr_t)(pointer))
-
-static void loads(void **unused)
-{
-    (void)unused;
-    char *end = edge();
-    uint64_t local = 0x8877665544332211, expected;
-    memcpy(&expected, end - 8, 8);
-    GIVES(0x11, AT(&local), OP(LOAD, .a = 1));
-    GIVES(0x3322, AT((char *)&local + 1), OP(LOAD, .a = 2));
-    GIVES(0x88776655, AT((char *)&local + 4), OP(LOAD, .a = 4));
-    GIVES(local, AT(&local), OP(LOAD, .a = 8));
-    GIVES(local, AT(&local), OP(LOAD_DIRECT, .a = 8));
-    GIVES(expected, AT(end - 8), OP(LOAD, .a = 8));
-    GIVES((uint8_t)end[-1], AT(end - 1), OP(LOAD, .a = 1));
-    FAULTS(AT(end - 7), OP(LOAD, .a = 8));
-    FAULTS(AT(end), OP(LOAD, .a = 1));
-    FAULTS(IMM(0), OP(LOAD, .a = 8));
-    FAULTS(IMM(-1), OP(LOAD, .a = 8));
-    FAULTS(IMM(LOWEST), OP(LOAD, .a = 4));
-    /* Across a page where both can be read. */
-    mprotect(end, PAGE, PROT_READ);
-    memcpy(&expected, end - 3, 8);
-    GIVES(expected, AT(end - 3), OP(LOAD, .a = 8));
-    world.area->flags |= TL_HIT_NO_MEMORY;
-    FAULTS(AT(&local), OP(LOAD, .a = 8));
-    FAULTS(AT(&hit), OP(LOAD, .a = 8));
-    world.area->flags &= ~(uint32_t)TL_HIT_NO_MEMORY;
-    munmap(end - PAGE, 2 * PAGE);
-}
-
-static void the_page_of_the_saved_registers_needs_no_kernel(void **unused)
-{
-    (void)unused;
-    char *pages = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    uint64_t *words = (uint64_t *)(void *)pages;
-    struct tl_hit_regs *saved = (struct tl_hit_regs *)(void *)(pages + 1024);
-    uint32_t pid = world.area->pid;
-    words[0] = 0x8877665544332211;
-    words[PAGE / 8 - 1] = 5;
-    words[PAGE / 8] = 6;
-    world.area->pid = INT32_MAX; /* the kernel knows no such process */
-    struct tl_operation code[] = {AT(words),
-                                  OP(LOAD, .a = 8),
-                                  OP(STORE, .a = 0),
-                                  AT(pages + 2),
-                                  OP(LOAD, .a = 2),
-                                  OP(STORE, .a = 1),
-                                  AT(words + PAGE / 8 - 1),
-                                  OP(LOAD, .a = 8),
-                                  OP(STORE, .a = 2),
-                                  AT(words + PAGE / 8),
-                                  OP(LOAD, .a = 8),
-                                  OP(STORE, .a = 3),
-                                  AT(pages + PAGE - 4),
-                                  OP(LOAD, .a = 8),
-                                  OP(STORE, .a = 4),
-                                  OP(END)};
-    hit = (struct tl_hit){.area = world.area, .lane = world_lane(&world, 0), .regs = saved};
-    assert_true(tl_fetch_run(&hit, code));
-    assert_int_equal(hit.slots, 7 | 24ull << 32);
-    assert_int_equal(hit.lane->slots[0], words[0]);
-    assert_int_equal(hit.lane->slots[1], 0x4433);
-    assert_int_equal(hit.lane->slots[2], 5);
-    world.area->pid = pid;
-    munmap(pages, 2 * PAGE);
-}
-
-static void assert_string(unsigned slot, const char *expected)
-{
-    uint64_t value = hit.lane->slots[slot];
-    assert_true(hit.slots >> slot & 1 && hit.strings >> slot & 1);
-    assert_int_equal((uint32_t)value, strlen(expected));
-    assert_memory_equal(hit.lane->scratch + (value >> 32), expected, strlen(expected));
-}
-
-#define STRING_AT(pointer, slot, most) AT(pointer), OP(STRING, .a = (slot), .imm = (most))
-
-static void strings(void **unused)
-{
-    (void)unused;
-    char *end = edge();
-    assert_true(RUN(STRING_AT("hello", 2, 255), STRING_AT("", 3, 255), STRING_AT("world", 4, 3), OP(END)));
-    assert_string(2, "hello");
-    assert_string(3, "");
-    assert_string(4, "wor");
-    assert_int_equal(hit.slots, 4 | 8 | 16);
-    /* Up to the page's end without its NUL, then with it, then just enough. */
-    assert_true(RUN(STRING_AT(end - 3, 2, 255), OP(END)));
-    assert_int_equal(hit.slots, 4ull << 32);
-    assert_int_equal(hit.scratch_used, 0);
-    assert_true(RUN(STRING_AT(end - 3, 2, 3), OP(END)));
-    assert_int_equal((uint32_t)hit.lane->slots[2], 3);
-    end[-1] = 0;
-    assert_true(RUN(STRING_AT(end - 3, 2, 255), OP(END)));
-    assert_int_equal((uint32_t)hit.lane->slots[2], 2);
-    assert_true(RUN(STRING_AT(end, 2, 255), BAD, OP(STRING, .a = 3, .imm = 255), OP(END)));
-    assert_int_equal(hit.slots, 12ull << 32);
-    munmap(end - PAGE, 2 * PAGE);
-}
-
-static void strings_share_what_room_there_is(void **unused)
-{
-    (void)unused;
-    char text[256];
-    struct tl_operation code[17];
-    memset(text, 'x', sizeof(text));
-    for (uint8_t i = 0; i < 8; i++) {
-        code[2 * i] = AT(text);
-        code[2 * i + 1] = OP(STRING, .a = i, .imm = TL_STRING_MAX);
-    }
-    code[16] = OP(END);
-    assert_true(run(code, 17));
-    assert_int_equal(hit.slots, 0xff);
-    assert_int_equal(hit.scratch_used, TL_EVENT_STRINGS);
-    assert_int_equal((uint32_t)hit.lane->slots[4], TL_EVENT_STRINGS - 4 * TL_STRING_MAX);
-    assert_int_equal((uint32_t)hit.lane->slots[5], 0);
-}
-
-static void strings_are_compared(void **unused)
-{
-    (void)unused;
-#define COMPARED(expected, text, name, with)                                                                           \
-    GIVES_TOO(expected, STRING_AT(text, 2, 255), OP(name, .a = 2, .imm = (with)))
-#define GIVES_TOO(expected, ...)                                                                                       \
-    do {                                                                                                               \
-        assert_true(RUN(__VA_ARGS__, OP(STORE, .a = 5), OP(END)));                                                     \
-        assert_int_equal(hit.lane->slots[5], expected);                                                                \
-    } while (0)
-    COMPARED(1, "abc", STREQ, ABC);
-    COMPARED(0, "ab", STREQ, ABC);
-    COMPARED(0, "abcd", STREQ, ABC);
-    COMPARED(1, "", STREQ, EMPTY);
-    COMPARED(1, "abbbc", GLOB, A_STAR_C);
-    COMPARED(0, "abbbcd", GLOB, A_STAR_C);
-    COMPARED(1, "y!", GLOB, BRACKET);
-    COMPARED(0, "y", GLOB, BRACKET);
-    GIVES_TOO(0, STRING_AT(NULL, 2, 255), OP(STREQ, .a = 2, .imm = EMPTY));
-    GIVES_TOO(0, STRING_AT(NULL, 2, 255), OP(GLOB, .a = 2, .imm = A_STAR_C));
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -344,11 +127,6 @@ int main(void)
         cmocka_unit_test(comparisons),
         cmocka_unit_test(faults_spread),
         cmocka_unit_test(jumps),
-        cmocka_unit_test(loads),
-        cmocka_unit_test(the_page_of_the_saved_registers_needs_no_kernel),
-        cmocka_unit_test(strings),
-        cmocka_unit_test(strings_share_what_room_there_is),
-        cmocka_unit_test(strings_are_compared),
     };
-    return cmocka_run_group_tests(tests, make, drop);
+    return cmocka_run_group_tests(tests, program_setup, program_teardown);
 }
