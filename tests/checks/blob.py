@@ -47,7 +47,7 @@ def instructions(files):
         if not line.startswith(("\t", " ")):
             continue
         words = line.split("#")[0].split()
-        while words and words[0] in PREFIXES:
+        while words and (words[0] in PREFIXES or words[0].startswith("rex")):
             words.pop(0)
         if words:
             yield words[0], " ".join(words[1:])
@@ -116,6 +116,7 @@ SAMPLES = {
     "MMX without a register": ('void g(void) { __asm__("emms"); }', "emms"),
     "x87": ('void g(void) { __asm__("fldz"); }', "fldz"),
     "x87 under a prefix": ('void g(void) { __asm__("fs fldl (%rax)"); }', "fldl"),
+    "a vector register under an idle prefix": ('void g(void) { __asm__(".byte 0x48; emms"); }', "emms"),
     "the whole state": ('void g(char *p) { __asm__("fxsave (%0)" :: "r"(p)); }', "fxsave"),
     "vzeroupper": ('void g(void) { __asm__("vzeroupper"); }', "vzeroupper"),
     "a second syscall": ('void g(void) { __asm__("syscall"); }', "one syscall"),

@@ -104,8 +104,9 @@ def check_headers_alone(root, files, compiler):
     for path in files:
         if path.endswith(".h") and path.startswith(("src/", "include/", "tool/")):
             command = compiler + ["-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-fsyntax-only"]
-            command += ["-Iinclude", "-Isrc", "-Itool", "-x", "c", path]
-            result = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+            command += ["-Iinclude", "-Isrc", "-I.", "-x", "c", "-"]
+            source = f'#include "{path}"\nextern int nothing;\n'
+            result = subprocess.run(command, input=source, cwd=root, capture_output=True, text=True, check=False)
             if result.returncode != 0:
                 problems.append(f"{path}: does not compile alone:\n{result.stderr}")
     return problems
@@ -119,7 +120,7 @@ def check(root, compiler):
 def self_test(compiler):
     good = {
         "include/trapline/error.h": "#include <errno.h>\nint error(void);\n",
-        "src/base/list.h": "#include <stddef.h>\nstruct list { size_t n; };\n",
+        "src/base/list.h": "#include <stddef.h>\nstruct list { size_t n; };\nstatic inline int one(void) { return 1; }\n",
         "src/insn/insn.c": '#include "base/list.h"\n#include "insn/insn.h"\n#include "trapline/error.h"\n',
         "src/insn/insn.h": "#include <string.h>\n#include <sys/types.h>\n",
         "src/host/fake/fake.c": '#include "insn/insn.h"\n#include <sys/ptrace.h>\n',
