@@ -3,8 +3,8 @@
  * What a hit costs, in this process, beside what a hand-written pad costs: lines of `name value`, nanoseconds a hit
  * with the bare loop subtracted, or ratios (names that end in _ratio). See bench/hit_pads.S for F0, F1 and F2.
  *
- * Each figure is the median of many short runs, which are taken in turns, so that what else the machine does hits all
- * of them alike.
+ * Each figure is the median of many runs, a run the best of some short tries; all are taken in turns. So what else the
+ * machine does disturbs little, and all of them alike.
  */
 #include <pthread.h>
 #include <stdatomic.h>
@@ -17,7 +17,7 @@
 
 #include "world.h"
 
-enum { TURNS = 10000, RUNS = 301, RING_BYTES = 1 << 20 };
+enum { TURNS = 10000, TRIES = 10, RUNS = 31, RING_BYTES = 1 << 20 };
 
 typedef void loop_fn(uint64_t turns);
 loop_fn bench_bare, bench_f0, bench_f1, bench_f2, bench_call;
@@ -158,21 +158,30 @@ static void wait_for_reader(void)
             nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
 }
 
-static double run(loop_fn *loop)
+static double try(loop_fn *loop)
 {
     double start = now();
     loop(TURNS);
     return (now() - start) / TURNS;
 }
 
+static double run(loop_fn *loop, bool events)
+{
+    double best = 1e9;
+    for (int i = 0; i < TRIES; i++) {
+        double time = try(loop);
+        best = time < best ? time : best;
+        if (events)
+            wait_for_reader();
+    }
+    return best;
+}
+
 static void measure(struct figure *figures, int count)
 {
     for (int r = 0; r < RUNS; r++)
-        for (int i = 0; i < count; i++) {
-            figures[i].runs[r] = run(figures[i].loop);
-            if (figures[i].events)
-                wait_for_reader();
-        }
+        for (int i = 0; i < count; i++)
+            figures[i].runs[r] = run(figures[i].loop, figures[i].events);
     for (int i = 0; i < count; i++) {
         qsort(figures[i].runs, RUNS, sizeof(double), ascending);
         figures[i].median = figures[i].runs[RUNS / 2];
@@ -202,7 +211,7 @@ static double beside(loop_fn *loop)
     if (pthread_create(&other, NULL, run_other, argument))
         abort();
     for (int i = 0; i < RUNS; i++)
-        runs[i] = run(loop);
+        runs[i] = run(loop, false);
     atomic_store(&stop, true);
     pthread_join(other, NULL);
     qsort(runs, RUNS, sizeof(double), ascending);
@@ -250,7 +259,8 @@ int main(void)
     printf("two_threads_bare_ratio %.2f\n", beside(bench_bare) / bare);
     printf("two_threads_count_ratio %.2f\n", beside(figures[COUNT].loop) / figures[COUNT].median);
     printf("lost %llu\n", (unsigned long long)world_lost(&world));
-    bool exact = world_count(&world, 1) == world_count(&world, 2) && world_count(&world, 1) == (uint64_t)RUNS * TURNS;
+    bool exact =
+        world_count(&world, 1) == world_count(&world, 2) && world_count(&world, 1) == (uint64_t)RUNS * TRIES * TURNS;
     printf("exact %d\n", exact);
     return exact ? 0 : 1;
 }
