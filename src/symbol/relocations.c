@@ -103,5 +103,5 @@ const struct relocation *object_relocations(struct tl_object *object, const char
     *count = 0;
     while (low + *count < object->relocation_count && by_name(&object->relocations[low + *count], &key) == 0)
         ++*count;
-    return object->relocations + low;
+    return *count ? &object->relocations[low] : NULL;
 }
