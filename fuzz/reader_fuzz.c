@@ -4,8 +4,8 @@
  * or has the reader look. The first bytes change the layout that the reader is opened with; the area is exactly as
  * large as it says, so that a sanitizer sees every step out of it.
  *
- *     clang -g -fsanitize=fuzzer,address,undefined -D_GNU_SOURCE -Iinclude -Isrc fuzz/reader_fuzz.c src/trace/[a-z]*.c
- * src/base/error.c
+ *     clang -g -fsanitize=fuzzer,address,undefined -D_GNU_SOURCE -Iinclude -Isrc fuzz/reader_fuzz.c
+ *         src/trace/[a-z]*.c src/base/error.c
  */
 #include <stdlib.h>
 #include <string.h>
@@ -68,6 +68,25 @@ static int show(void *context, const struct tl_record *record)
     return record->values[0] == 7;
 }
 
+/* Fields that are mostly small, at the head of the ring, which moves on by mostly that much. */
+static void append(struct input *input, struct tl_lane *lane, uint8_t *ring)
+{
+    uint64_t form = number(input, 1);
+    struct tl_event event = {.size = (uint32_t)(sizeof(event) + 8 * (form % 8)),
+                             .probe = (uint32_t)number(input, 1) % (PROBES + 1),
+                             .site = (uint32_t)number(input, 1) % (PROBES + 1),
+                             .tsc = number(input, 2),
+                             .stored = (uint32_t)number(input, 1),
+                             .faulted = (uint32_t)number(input, 1) & ~(form & 8 ? 0 : UINT32_MAX)};
+    uint64_t words[sizeof(event) / 8 + 8] = {0};
+    memcpy(words, &event, sizeof(event));
+    for (size_t i = 0; i < form % 8; i++)
+        words[sizeof(event) / 8 + i] = number(input, 1) | number(input, 1) << 32;
+    for (size_t i = 0; i < event.size / 8; i++)
+        memcpy(ring + (lane->head + 8 * i) % RING / 8 * 8, &words[i], 8);
+    lane->head += event.size + (form & 16 ? number(input, 1) : 0);
+}
+
 static void step(struct input *input, uint8_t *area, const struct tl_hit_control *honest, struct tl_reader *reader,
                  struct sink *sink)
 {
@@ -87,10 +106,8 @@ static void step(struct input *input, uint8_t *area, const struct tl_hit_control
     case 2:
         at += offsetof(struct tl_lane, tail);
         break;
-    case 3: /* a piece of the ring, and the head moved behind it */
-        for (uint64_t i = 0, words = kind >> 6; i <= words * 4; i++)
-            *(uint64_t *)(ring + 8 * i) = number(input, 8);
-        *(uint64_t *)(start + offsetof(struct tl_lane, head)) += 8 * number(input, 1);
+    case 3: /* something like an event */
+        append(input, (struct tl_lane *)start, ring);
         return;
     case 4:
         at = ring + number(input, 1) % (RING / 8) * 8;

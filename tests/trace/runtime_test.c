@@ -12,7 +12,7 @@
 #include "trace/reader.h"
 #include "world.h"
 
-enum { WRITERS = 4, HITS = 20000, AHEAD = 64, PROBES = 3, EVENT = 0, FILTERED = 1, INLINE = 2 };
+enum { WRITERS = 4, HITS = 8000, AHEAD = 64, PROBES = 3, EVENT = 0, FILTERED = 1, INLINE = 2 };
 
 typedef void probed_fn(uint64_t value);
 
