@@ -4,9 +4,9 @@
  *
  * Nearly all functions are nothing but code, and reading them from front to back finds every instruction, also those
  * that only a jump table reaches. Hand-written assembly puts constants and strings between its code. Read as code these
- * nearly always betray themselves: by a byte that is no instruction, by a branch into the middle of one, by an
- * instruction that no program means. Then the whole linear reading is put away, and only what control flow reaches from
- * the known entries is trusted: less, but never data.
+ * nearly always betray themselves: by a byte that is no instruction, by a branch or a symbol in the middle of one, by
+ * an instruction that no program means. Then the whole linear reading is put away, and only what control flow reaches
+ * from the known entries is trusted: less, but never data.
  *
  * One kind of branch into the middle is honest: past a lock prefix, where there is only one thread. Such an instruction
  * has two beginnings, and whoever changes its bytes breaks one of them: it is no boundary.
@@ -106,7 +106,8 @@ static bool accept_targets(struct reader *reader, const uint8_t *targets)
     return true;
 }
 
-/* Every instruction from front to back. `targets` is room for where its branches go. false: it contradicts itself. */
+/* Every instruction from front to back. `targets` has a bit for each place that is known to be reached, and gets those
+ * that the branches go to. false: it contradicts itself. */
 static bool read_linearly(struct reader *reader, uint8_t *targets)
 {
     const struct tl_range *range = reader->range;
@@ -231,6 +232,9 @@ int tl_sweep_range(const struct tl_range *range, const uint64_t *entries, size_t
         .addr = range->addr, .size = range->size, .boundaries = calloc(1, bitmap), .covered = calloc(1, bitmap)};
     if (targets && sweep->boundaries && sweep->covered) {
         tl_decoder_init(&reader.decoder);
+        for (size_t i = 0; i < entry_count; i++)
+            if (entries[i] - range->addr < range->size)
+                set_bit(targets, entries[i] - range->addr);
         sweep->mixed = !read_linearly(&reader, targets);
         result = sweep->mixed ? read_by_flow(&reader, entries, entry_count) : 0;
     }

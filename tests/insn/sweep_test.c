@@ -73,6 +73,15 @@ static void a_branch_into_an_instruction_is_a_contradiction(void **state)
     expect_boundaries(&range, &entry, 1, true, "X-  X  XX");
 }
 
+static void an_entry_inside_an_instruction_is_a_contradiction(void **state)
+{
+    (void)state;
+    struct tl_range range = RANGE(0x90, 0xc3, 0x05, 0x90, 0x90, 0x90, 0xc3);
+    const uint64_t entry = BASE + 3;
+    expect_boundaries(&range, NULL, 0, false, "XXX----");
+    expect_boundaries(&range, &entry, 1, true, "XX XXXX");
+}
+
 static void calls_come_back_and_stops_do_not(void **state)
 {
     (void)state;
@@ -159,6 +168,7 @@ int main(void)
         cmocka_unit_test(zeros_at_the_end_are_padding),
         cmocka_unit_test(an_undecodable_byte_leaves_only_what_is_reached),
         cmocka_unit_test(a_branch_into_an_instruction_is_a_contradiction),
+        cmocka_unit_test(an_entry_inside_an_instruction_is_a_contradiction),
         cmocka_unit_test(calls_come_back_and_stops_do_not),
         cmocka_unit_test(a_run_into_data_was_data_itself),
         cmocka_unit_test(text_and_tables_are_not_read_as_code),

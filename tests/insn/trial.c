@@ -61,13 +61,19 @@ static void poke(struct trial *trial, uint64_t addr, uint64_t value)
         memcpy(trial->stack + (addr - trial->place->stack), &value, sizeof value);
 }
 
+/* Across cache lines these stop the whole machine, and the kernel complains. */
+static bool is_atomic(const struct trial *trial)
+{
+    return trial->zydis.attributes & (ZYDIS_ATTRIB_HAS_LOCK | ZYDIS_ATTRIB_ACCEPTS_LOCK) ||
+           trial->zydis.mnemonic == ZYDIS_MNEMONIC_XCHG;
+}
+
 /* Where an operand of `bits` bits is to be. Below it there is room for strings that run backwards, above it for an
  * XSAVE area. */
 static uint64_t pick_address(struct trial *trial, unsigned bits)
 {
     uint64_t data = trial->place->data, size = bits / 8;
-    bool atomic = trial->zydis.attributes & (ZYDIS_ATTRIB_HAS_LOCK | ZYDIS_ATTRIB_ACCEPTS_LOCK) ||
-                  trial->zydis.mnemonic == ZYDIS_MNEMONIC_XCHG; /* across cache lines these stop the whole machine */
+    bool atomic = is_atomic(trial);
     switch (trial->variant) {
     case VARIANT_MISALIGNED:
         return data + 0x400 + (atomic ? 16 * below(trial, 32) : below(trial, 0x400));
@@ -139,7 +145,7 @@ static void fill_registers(struct trial *trial)
     for (int i = 0; i < 16; i++)
         cpu->gpr[i] = random_value(trial);
     cpu->gpr[RSP] = trial->place->stack + 0x1000 + (trial->variant == VARIANT_ALIGNED ? 64 : 8) * below(trial, 16);
-    if (trial->variant == VARIANT_MISALIGNED)
+    if (trial->variant == VARIANT_MISALIGNED && !is_atomic(trial))
         cpu->gpr[RSP] += below(trial, 8);
     cpu->rip = trial->insn.addr;
     cpu->flags = 0x202 | (next_random(trial) & 0xcd5);
