@@ -62,7 +62,7 @@ static int run(struct tl_remote *r, struct tl_call *calls, size_t count, bool st
         return -ESRCH;
     int result = tl_get_mask(task->tid, &mask);
     if (result == 0)
-        result = tl_frame_build(task->tid, &task->regs, mask, code + TL_CORE_FRAME, 0, frame, &size);
+        result = tl_frame_build(r, task, mask, code + TL_CORE_FRAME, 0, frame, &size);
     if (result)
         return result;
     memcpy((uint8_t *)page - TL_CORE_DATA + TL_CORE_FRAME, frame, size);
@@ -71,6 +71,7 @@ static int run(struct tl_remote *r, struct tl_call *calls, size_t count, bool st
         memcpy(slots[i].arguments, calls[i].arguments, sizeof slots[i].arguments);
     }
     page->runner = (struct tl_runner){.count = count, .stop_on_error = stop_on_error, .turns = WAIT_TURNS};
+    tl_tracer_hold(r);
     struct user_regs_struct regs = task->regs;
     regs.rip = code;
     regs.rsp = code + TL_CORE_FRAME;

@@ -22,6 +22,19 @@
 
 #define MFD_NOEXEC_SEAL_FLAG 8ul
 
+/* What runner.S has as numbers. */
+_Static_assert(TL_CORE_CALLS - TL_CORE_DATA == 20480 && TL_CORE_FRAME - TL_CORE_DATA == 4096, "core");
+_Static_assert(offsetof(struct tl_runner, count) == 8 && offsetof(struct tl_runner, stop_on_error) == 16 &&
+                   offsetof(struct tl_runner, done) == 20 && offsetof(struct tl_runner, leave) == 24 &&
+                   offsetof(struct tl_runner, turns) == 28 && offsetof(struct tl_runner, nap) == 32 &&
+                   offsetof(struct tl_runner, holder) == 48,
+               "struct tl_runner");
+_Static_assert(offsetof(struct tl_core_page, entry) == 64 && offsetof(struct tl_entry, go) == 4 &&
+                   offsetof(struct tl_entry, turns) == 8 && offsetof(struct tl_entry, entry) == 16 &&
+                   offsetof(struct tl_entry, saved) == 24 && offsetof(struct tl_entry, nap) == 160,
+               "struct tl_entry");
+_Static_assert(sizeof(struct tl_slot) == 64, "struct tl_slot");
+
 int tl_open_target_file(pid_t tid, int fd, int *out)
 {
     char path[64];
@@ -161,6 +174,7 @@ int tl_core_destroy(struct tl_remote *r, struct tl_error *error)
 
 void tl_core_forget(struct tl_remote *r)
 {
+    r->tracer.robust.list.next = &r->tracer.robust.list;
     for (size_t i = 1; i < r->core.segment_count; i++)
         munmap(r->core.segments[i].log, r->core.segments[i].size);
     if (r->core.page)

@@ -13,6 +13,7 @@
 #include <cpuid.h>
 #include <elf.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 
 /* The kernel's layout on the stack. */
@@ -77,11 +78,29 @@ static int vector_state(pid_t tid, uint8_t *bytes, size_t *size)
     return 0;
 }
 
-int tl_frame_build(pid_t tid, const struct user_regs_struct *regs, uint64_t mask, uint64_t addr, uint64_t restorer,
+/* The number with which an interrupted call starts again. One that was interrupted before shows as restart_syscall,
+ * whose state in the kernel rt_sigreturn discards; its own number is then still to be seen where it was loaded. */
+static uint64_t call_number(struct tl_remote *r, const struct user_regs_struct *regs)
+{
+    uint8_t code[32];
+    if (regs->orig_rax != SYS_restart_syscall || tl_mem_read(r, regs->rip - 2 - sizeof code, code, sizeof code))
+        return regs->orig_rax;
+    for (size_t i = sizeof code - 5 + 1; i-- > 0;) {
+        uint32_t number;
+        memcpy(&number, code + i + 1, sizeof number);
+        if (code[i] == 0xb8 &&
+            (number == SYS_nanosleep || number == SYS_clock_nanosleep || number == SYS_poll || number == SYS_futex))
+            return number;
+    }
+    return regs->orig_rax;
+}
+
+int tl_frame_build(struct tl_remote *r, const struct tl_task *task, uint64_t mask, uint64_t addr, uint64_t restorer,
                    uint8_t frame[TL_FRAME_MAX], size_t *size)
 {
+    const struct user_regs_struct *regs = &task->regs;
     size_t vector_at = ((addr + sizeof(struct frame) + 63) & ~63ull) - addr, vector_size = 0;
-    int result = vector_state(tid, frame + vector_at, &vector_size);
+    int result = vector_state(task->tid, frame + vector_at, &vector_size);
     if (result)
         return result;
     struct frame f = {.restorer = restorer};
@@ -112,7 +131,7 @@ int tl_frame_build(pid_t tid, const struct user_regs_struct *regs, uint64_t mask
                          .mask = mask};
     if (tl_in_restartable_call(regs)) {
         f.context.ip -= 2;
-        f.context.ax = regs->orig_rax;
+        f.context.ax = call_number(r, regs);
     }
     memcpy(frame, &f, sizeof f);
     memset(frame + sizeof f, 0, vector_at - sizeof f);

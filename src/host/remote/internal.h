@@ -7,6 +7,7 @@
 #ifndef TRAPLINE_REMOTE_INTERNAL_H
 #define TRAPLINE_REMOTE_INTERNAL_H
 
+#include <linux/futex.h>
 #include <pthread.h>
 #include <sys/ptrace.h>
 #include <sys/user.h>
@@ -65,6 +66,8 @@ struct tl_tracer {
     int (*work)(struct tl_remote *, void *);
     void *argument;
     int result;
+    struct robust_list_head robust;
+    struct robust_list node;
 };
 
 /* A place that was patched, and what stood there first. Our own copy: the log can be written by the target. */
@@ -141,6 +144,9 @@ void tl_tracer_end(struct tl_remote *r);
 /* On the tracer thread: let go of every task, stopped or not, by ending this thread when the work is done. */
 void tl_tracer_condemn(struct tl_remote *r);
 
+/* On the tracer thread: from here on the core can tell whether this thread lives. */
+void tl_tracer_hold(struct tl_remote *r);
+
 /* stop.c, on the tracer thread. tl_stop_all adds to what is stopped already. */
 int tl_stop_all(struct tl_remote *r);
 int tl_stop(struct tl_remote *r, struct tl_error *error);
@@ -157,9 +163,10 @@ struct tl_task *tl_add_task(struct tl_remote *r, pid_t tid);
 void tl_mend_restart(struct user_regs_struct *regs);
 bool tl_in_restartable_call(const struct user_regs_struct *regs);
 
-/* frame.c: the signal frame by which a task goes back by itself to `regs`, signal mask and vector state included. */
+/* frame.c: the signal frame by which a task goes back by itself to its registers, signal mask and vector state
+ * included. */
 enum { TL_FRAME_MAX = 16384 - 512 };
-int tl_frame_build(pid_t tid, const struct user_regs_struct *regs, uint64_t mask, uint64_t addr, uint64_t restorer,
+int tl_frame_build(struct tl_remote *r, const struct tl_task *task, uint64_t mask, uint64_t addr, uint64_t restorer,
                    uint8_t frame[TL_FRAME_MAX], size_t *size);
 
 /* gadget.c */

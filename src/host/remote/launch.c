@@ -146,6 +146,7 @@ static int load_libraries(struct tl_remote *r, uint64_t entry, struct tl_error *
     page->entry = (struct tl_entry){.turns = HOLD_TURNS, .entry = entry};
     page->entry_point = entry;
     page->auxv = word;
+    tl_tracer_hold(r);
     tl_remote_step("entry word");
     result = tl_mem_write(r, word, &gate, sizeof gate);
     if (result == 0)

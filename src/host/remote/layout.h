@@ -39,6 +39,7 @@ struct tl_runner {
     struct {
         uint64_t seconds, nanoseconds;
     } nap;
+    uint32_t holder; /* the tool's thread, a robust futex: bit 30 is set by the kernel when it dies */
 };
 
 /* The entry gate: where a launched program waits for us before its first own instruction. */

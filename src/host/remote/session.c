@@ -53,7 +53,7 @@ int tl_session_begin(struct tl_remote *r, struct tl_session *s, struct tl_error 
         return result;
     result = tl_get_mask(s->task->tid, &s->mask);
     if (result == 0)
-        result = tl_frame_build(s->task->tid, &s->task->regs, s->mask, s->frame, r->gadgets.restorer, frame, &size);
+        result = tl_frame_build(r, s->task, s->mask, s->frame, r->gadgets.restorer, frame, &size);
     if (result)
         return tl_fail(error, result, "the registers of thread %d cannot be read", s->task->tid);
     s->name = s->frame + size;

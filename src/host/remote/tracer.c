@@ -11,6 +11,7 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 static void *tracer_main(void *context)
@@ -70,6 +71,18 @@ void tl_tracer_end(struct tl_remote *r)
     for (int i = 0; t->tid && i < 1000 && access(path, F_OK) == 0; i++)
         tl_nap(100);
     t->tid = 0;
+}
+
+/* The list of held futexes is our own (glibc's is for its mutexes, of which this thread has none): its links lie in our
+ * memory, where the target cannot reach them, and only the futex word itself in the core. */
+void tl_tracer_hold(struct tl_remote *r)
+{
+    struct tl_tracer *t = &r->tracer;
+    uint32_t *word = &r->core.page->runner.holder;
+    *word = (uint32_t)t->tid;
+    t->node.next = &t->robust.list;
+    t->robust = (struct robust_list_head){.list = {&t->node}, .futex_offset = (char *)word - (char *)&t->node};
+    syscall(SYS_set_robust_list, &t->robust, sizeof t->robust);
 }
 
 void tl_tracer_condemn(struct tl_remote *r)

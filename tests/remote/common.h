@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Targets for the tests: started with a shared page to report in, compared before and after, ended.
+ */
+#ifndef TESTS_REMOTE_COMMON_H
+#define TESTS_REMOTE_COMMON_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/types.h>
+
+#include <cmocka.h>
+
+#include "host/remote/internal.h"
+#include "targets/progress.h"
+
+struct target {
+    pid_t pid;
+    struct progress *progress;
+    int fd;
+    char *maps;
+    uint64_t text; /* a hash of all code */
+};
+
+/* The path of a program built for these tests, or NULL where it could not be built. Static storage. */
+const char *program(const char *name);
+/* A fresh shared page as descriptor PROGRESS_FD, for a target that somebody else starts. */
+void target_page(struct target *t);
+void target_start(struct target *t, char *const argv[]); /* and wait until it is ready */
+void target_wait_ready(struct target *t);
+void target_baseline(struct target *t);
+void target_end(struct target *t);
+
+/* All threads of the target go on, and none found anything wrong. */
+void assert_goes_on(struct target *t);
+/* Mappings and code are as at the baseline, no descriptor is left, nobody traces it. */
+void assert_as_before(struct target *t);
+
+struct tl_remote *open_target(struct target *t);
+
+/* Wait for a condition, long; for a test "never" is a minute. */
+#define eventually(condition)                                                                                          \
+    for (int turns_ = 0; !(condition); turns_++) {                                                                     \
+        if (turns_ > 60000)                                                                                            \
+            fail_msg("never: %s", #condition);                                                                         \
+        tl_nap(1000);                                                                                                  \
+    }
+
+/* A probe on progress->probe by hand: page, gate, jump, and all of it back. */
+struct probe {
+    struct tl_mapping mappings[2];
+    struct tl_patch patch;
+};
+int probe_place(struct tl_remote *r, uint64_t addr, struct probe *p);
+int probe_take_out(struct tl_remote *r, struct probe *p);
+
+#endif
