@@ -80,10 +80,10 @@ static int outside_id(const struct tl_tasks *tasks, uint32_t tid, uint64_t fs_ba
     return id;
 }
 
-static void ask(struct tl_tasks *tasks, struct entry *entry)
+static void ask(struct tl_tasks *tasks, struct entry *entry, uint64_t fs_base)
 {
     int before = entry->outside;
-    int id = outside_id(tasks, entry->tid, entry->fs_base);
+    int id = outside_id(tasks, entry->tid, fs_base);
     /* A thread that has gone since keeps the id it had. */
     entry->outside = id > 0 ? id : before ? before : tasks->pid;
     if (entry->outside != before) {
@@ -110,7 +110,7 @@ int tl_tasks_find(struct tl_tasks *tasks, uint32_t tid, uint64_t fs_base, uint64
         *found = (struct entry){.tid = tid, .fs_base = base};
     }
     if (!found->outside || (time_ns > found->asked_ns && time_ns - found->asked_ns >= STALE_NS)) {
-        ask(tasks, found);
+        ask(tasks, found, fs_base);
         found->asked_ns = time_ns;
     }
     *comm = found->comm;

@@ -14,13 +14,15 @@ static const uint64_t second = 1000000000;
 
 struct host {
     int calls, answer;
+    uint32_t tid; /* last asked for */
+    uint64_t fs_base;
 };
 
 static int resolve(void *context, uint32_t tid, uint64_t fs_base)
 {
     struct host *host = context;
-    (void)tid;
-    (void)fs_base;
+    host->tid = tid;
+    host->fs_base = fs_base;
     host->calls++;
     return host->answer;
 }
@@ -58,6 +60,7 @@ static void a_thread_without_an_id_is_asked_for_by_its_fs_base(void **state)
     for (uint64_t i = 0; i < 10; i++)
         assert_int_equal(tl_tasks_find(tasks, 0, 0x1000, i, &comm), getpid());
     assert_int_equal(host.calls, 1);
+    assert_int_equal(host.fs_base, 0x1000);
     assert_string_equal(comm, "main");
     host.answer = 0; /* gone: what was known stays */
     assert_int_equal(tl_tasks_find(tasks, 0, 0x1000, 5 * second, &comm), getpid());
@@ -69,8 +72,10 @@ static void a_thread_without_an_id_is_asked_for_by_its_fs_base(void **state)
 
     host = (struct host){.answer = 4242};
     assert_int_equal(tl_tasks_open(getpid(), 1, resolve, &host, &tasks), 0);
-    assert_int_equal(tl_tasks_find(tasks, 7, 0, 0, &comm), 4242); /* … unless it comes from another name space */
+    assert_int_equal(tl_tasks_find(tasks, 7, 0x3000, 0, &comm), 4242); /* … unless it comes from another name space */
     assert_int_equal(host.calls, 1);
+    assert_int_equal(host.tid, 7);
+    assert_int_equal(host.fs_base, 0x3000);
     tl_tasks_close(tasks);
 }
 
