@@ -181,10 +181,25 @@ static void what_is_too_large_is_refused(void **state)
     assert_non_null(strstr(error.text, "nested too deeply"));
 }
 
+static void nesting_has_a_limit(void **state)
+{
+    (void)state;
+    char text_of_depth[200] = "f if ";
+    memset(text_of_depth + 5, '!', 64);
+    strcpy(text_of_depth + 5 + 63, "1");
+    tl_spec_free(kit_parse(text_of_depth));
+    strcpy(text_of_depth + 5 + 63, "!1");
+    struct tl_spec *spec;
+    struct tl_error error;
+    assert_int_equal(tl_spec_parse(text_of_depth, &spec, &error), -EINVAL);
+    assert_int_equal(error.column, 5 + 64);
+    assert_non_null(strstr(error.text, "64 deep"));
+}
+
 static void equal_constants_are_kept_once(void **state)
 {
     (void)state;
-    struct tl_spec *spec = kit_parse("f s=%si:string if s == \"ab\" || s == \"b\" || s ~ \"ab\" || s == \"ab\"");
+    struct tl_spec *spec = kit_parse("f s=%si:string if s == \"ab\" || s == \"b\" || s ~ \"ab\" || s == \"b\"");
     struct kit_program program;
     assert_int_equal(kit_compile(spec, &kit_entry, &program, NULL), 0);
     assert_int_equal(program.program.strings_size, 5);
@@ -203,6 +218,7 @@ int main(void)
         cmocka_unit_test(a_tail_exit_knows_no_returned_value),
         cmocka_unit_test(what_a_place_does_not_have_is_refused_with_its_column),
         cmocka_unit_test(what_is_too_large_is_refused),
+        cmocka_unit_test(nesting_has_a_limit),
         cmocka_unit_test(equal_constants_are_kept_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
