@@ -1,7 +1,41 @@
 /* SPDX-License-Identifier: MIT */
 #include "hit/event.h"
 
-void tl_event_put_wrapped(const struct tl_hit *hit, uint32_t probe, uint64_t fixed, uint64_t *ring, uint64_t at)
+/* Write the event, `fixed` bytes of it before the strings, from word `at` of the ring on. */
+static void put(const struct tl_hit *hit, uint32_t probe, uint64_t fixed, uint64_t *ring, uint64_t at)
 {
-    tl_event_put(hit, probe, fixed, ring, at, hit->area->lane_bytes / 8 - 1);
+    const struct tl_lane *lane = hit->lane;
+    uint64_t mask = hit->area->lane_bytes / 8 - 1;
+    uint64_t size = fixed + ((hit->scratch_used + 7) & ~(uint64_t)7);
+    ring[at & mask] = size | (uint64_t)probe << 32;
+    ring[(at + 1) & mask] = hit->tsc;
+    ring[(at + 2) & mask] = hit->tid_site;
+    ring[(at + 3) & mask] = hit->fs_base;
+    ring[(at + 4) & mask] = hit->slots;
+    at += 5;
+    for (uint32_t left = (uint32_t)hit->slots; left; left &= left - 1, at++) {
+        unsigned slot = (unsigned)__builtin_ctz(left);
+        uint64_t value = lane->slots[slot];
+        ring[at & mask] = hit->strings >> slot & 1 ? value + (fixed << 32) : value;
+    }
+    const uint64_t *strings = (const uint64_t *)(const void *)lane->scratch;
+    for (uint64_t i = 0; i < hit->scratch_used; i += 8, at++)
+        ring[at & mask] = strings[i / 8];
+}
+
+void tl_event_write(const struct tl_hit *hit, uint32_t probe)
+{
+    const struct tl_hit_control *area = hit->area;
+    struct tl_lane *lane = hit->lane;
+    uint64_t fixed = sizeof(struct tl_event);
+    for (uint32_t left = (uint32_t)hit->slots; left; left &= left - 1)
+        fixed += 8;
+    uint64_t size = fixed + ((hit->scratch_used + 7) & ~(uint64_t)7);
+    if (!tl_lane_has_room(area, lane, size)) {
+        lane->lost++;
+        return;
+    }
+    uint64_t *ring = tl_lane_ring(area, lane), at = lane->position & (area->lane_bytes - 1);
+    put(hit, probe, fixed, ring, at / 8);
+    tl_lane_publish(lane, size);
 }

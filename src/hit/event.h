@@ -1,55 +1,46 @@
 /* SPDX-License-Identifier: MIT
  *
- * Internal to src/hit: events in a lane's ring. In line, since it is most of what a hit does.
+ * Internal to src/hit: events in a lane's ring.
  */
 #ifndef TRAPLINE_EVENT_H
 #define TRAPLINE_EVENT_H
 
 #include "hit/ring.h"
 
-/* Write the event, `fixed` bytes of it before the strings, at word `at` of the ring; `mask` wraps at its end. */
-static inline __attribute__((always_inline)) void tl_event_put(const struct tl_hit *hit, uint32_t probe, uint64_t fixed,
-                                                               uint64_t *ring, uint64_t at, uint64_t mask)
+/* Write the event, or count it as lost. */
+void tl_event_write(const struct tl_hit *hit, uint32_t probe);
+
+/* Nearly all programs put registers into slots 0, 1, … and end (`code` NULL: no program at all). The values of such an
+ * event are written straight into the ring: how many there are. Negative where the program does more, or where the
+ * ring's end or a reader that lags needs care: then nothing has happened. */
+static inline int64_t tl_event_put_registers(const struct tl_hit_control *area, struct tl_lane *lane,
+                                             const struct tl_hit_regs *regs, const struct tl_operation *code)
 {
-    const struct tl_lane *lane = hit->lane;
-    uint64_t size = fixed + ((hit->scratch_used + 7) & ~(uint64_t)7);
-    ring[at & mask] = size | (uint64_t)probe << 32;
-    ring[(at + 1) & mask] = hit->tsc;
-    ring[(at + 2) & mask] = hit->tid_site;
-    ring[(at + 3) & mask] = hit->fs_base;
-    ring[(at + 4) & mask] = hit->slots;
-    at += 5;
-    for (uint32_t left = (uint32_t)hit->slots; left; left &= left - 1, at++) {
-        unsigned slot = (unsigned)__builtin_ctz(left);
-        uint64_t value = lane->slots[slot];
-        ring[at & mask] = hit->strings >> slot & 1 ? value + (fixed << 32) : value;
+    enum { MOST = sizeof(struct tl_event) + 8 * TL_EVENT_ARGS };
+    uint64_t at = lane->position & (area->lane_bytes - 1);
+    if (at + MOST > area->lane_bytes || !tl_lane_fits(area, lane, MOST))
+        return -1;
+    uint64_t *values = tl_lane_ring(area, lane) + (at + sizeof(struct tl_event)) / 8;
+    int64_t slot = 0;
+    for (; code && code->op != TL_OP_END; code += 2, slot++) {
+        if (code[0].op != TL_OP_REG || code[0].a == TL_RFLAGS || code[1].op != TL_OP_STORE || code[1].a != slot)
+            return -1;
+        values[slot] = regs->r[code[0].a];
     }
-    const uint64_t *strings = (const uint64_t *)(const void *)lane->scratch;
-    for (uint64_t i = 0; i < hit->scratch_used; i += 8, at++)
-        ring[at & mask] = strings[i / 8];
+    return slot;
 }
 
-/* The same across the end of the ring. */
-void tl_event_put_wrapped(const struct tl_hit *hit, uint32_t probe, uint64_t fixed, uint64_t *ring, uint64_t at);
-
-/* Write the event, or count it as lost. */
-static inline void tl_event_write(const struct tl_hit *hit, uint32_t probe)
+/* The event's head before that many values, and the end of it. */
+static inline void tl_event_publish(const struct tl_hit_control *area, struct tl_lane *lane, uint32_t probe,
+                                    uint64_t tsc, uint64_t tid_site, uint64_t fs_base, uint64_t values)
 {
-    const struct tl_hit_control *area = hit->area;
-    struct tl_lane *lane = hit->lane;
-    uint64_t fixed = sizeof(struct tl_event);
-    for (uint32_t left = (uint32_t)hit->slots; left; left &= left - 1)
-        fixed += 8;
-    uint64_t size = fixed + ((hit->scratch_used + 7) & ~(uint64_t)7);
-    if (!tl_lane_has_room(area, lane, size)) {
-        lane->lost++;
-        return;
-    }
-    uint64_t *ring = tl_lane_ring(area, lane), at = lane->position & (area->lane_bytes - 1);
-    if (TL_LIKELY(at + size <= area->lane_bytes))
-        tl_event_put(hit, probe, fixed, ring, at / 8, ~(uint64_t)0);
-    else
-        tl_event_put_wrapped(hit, probe, fixed, ring, at / 8);
+    uint64_t *event = tl_lane_ring(area, lane) + (lane->position & (area->lane_bytes - 1)) / 8;
+    uint64_t size = sizeof(struct tl_event) + 8 * values;
+    event[0] = size | (uint64_t)probe << 32;
+    event[1] = tsc;
+    event[2] = tid_site;
+    event[3] = fs_base;
+    event[4] = ((uint64_t)1 << values) - 1;
     tl_lane_publish(lane, size);
 }
 

@@ -13,7 +13,7 @@
 /* A thread's first place in a table of 1 << shift. */
 static inline uint32_t tl_hash(uint64_t key, uint32_t shift)
 {
-    return shift ? (uint32_t)key * TL_HASH_FACTOR >> (32 - shift) : 0;
+    return (uint32_t)((uint64_t)((uint32_t)key * TL_HASH_FACTOR) >> (32 - shift));
 }
 
 static inline struct tl_lane *tl_lane_at(struct tl_hit_control *area, uint64_t index)

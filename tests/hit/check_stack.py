@@ -43,18 +43,26 @@ def functions(blob):
     return found
 
 
+def without_cold_parts(found):
+    """What a compiler moved out of a function is still part of it, and runs on its frame."""
+    for name in [name for name in found if ".cold" in name]:
+        found[name.split(".cold")[0]] += found.pop(name)
+    return found
+
+
 def own_stack(code):
     """Bytes that a function pushes, at most."""
     size = 0
     for mnemonic, operands in code:
-        adjust = re.match(r"^\$(0x[0-9a-f]+|-?\d+),%rsp", operands)
+        adjust = re.match(r"^\$(0x[0-9a-f]+),%rsp", operands)
         lower = re.match(r"^-(0x[0-9a-f]+)\(%rsp\),%rsp", operands)
+        amount = int(adjust.group(1), 0) if adjust else 0
+        if amount >> 63:
+            amount -= 1 << 64
         if mnemonic.startswith("push"):
             size += 8
-        elif mnemonic.startswith("sub") and adjust:
-            size += int(adjust.group(1), 0)
-        elif mnemonic.startswith("add") and adjust and adjust.group(1).startswith("0xffff"):
-            size += (1 << 64) - int(adjust.group(1), 0)
+        elif mnemonic.startswith("sub") and amount > 0 or mnemonic.startswith("add") and amount < 0:
+            size += abs(amount)
         elif mnemonic.startswith("lea") and lower:
             size += int(lower.group(1), 0)
         elif mnemonic.startswith("and") and operands.endswith(",%rsp"):
@@ -63,24 +71,28 @@ def own_stack(code):
 
 
 def deepest(found, name, path=()):
-    """Stack of a function and all that it calls, by calls or by jumps out of it; its own return address included."""
+    """Stack of a function and all that it calls, its own return address included. A jump to another function is a call
+    that takes the place of the caller's frame."""
     if name in path:
         raise SystemExit("recursion: " + " ".join(path + (name,)))
-    below = 0
+    below = instead = 0
     for mnemonic, operands in found[name]:
         target = re.search(r"<([^>+]+)(\+0x[0-9a-f]+)?>", operands)
-        if mnemonic[0] == "j" and "*" not in operands or mnemonic.startswith("call"):
-            if not target:
-                raise SystemExit("%s: an indirect call" % name)
-            other = target.group(1)
-            if other != name and not target.group(2):
-                below = max(below, deepest(found, other, path + (name,)))
-    return 8 + own_stack(found[name]) + below
+        calls = mnemonic.startswith("call")
+        if not calls and (mnemonic[0] != "j" or "*" in operands):
+            continue
+        if not target:
+            raise SystemExit("%s: an indirect call" % name)
+        other = target.group(1).split(".cold")[0]
+        if other != name and not target.group(2):
+            depth = deepest(found, other, path + (name,))
+            below, instead = (max(below, depth), instead) if calls else (below, max(instead, depth))
+    return max(8 + own_stack(found[name]) + below, instead)
 
 
 def main():
     blob = sys.argv[1]
-    found = functions(blob)
+    found = without_cold_parts(functions(blob))
     problems = []
     for name, code in found.items():
         for mnemonic, operands in code:

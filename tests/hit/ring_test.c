@@ -108,6 +108,41 @@ static void events_wrap_at_the_end_of_the_ring(void **unused)
     world_free(&world);
 }
 
+/* Likewise for those that are written without the interpreter, where the ring lets them. */
+static void registers_come_out_as_they_went_in(void **unused)
+{
+    (void)unused;
+    static const struct tl_operation code[] = {{.op = TL_OP_REG, .a = TL_RDI},
+                                               {.op = TL_OP_STORE, .a = 0},
+                                               {.op = TL_OP_REG, .a = TL_R15},
+                                               {.op = TL_OP_STORE, .a = 1},
+                                               {.op = TL_OP_END}};
+    static const struct tl_hit_action fetching = {.kind = TL_ACTION_EVENT, .operations = 5};
+    world = world_make(&(struct world_shape){.probes = 1,
+                                             .ring_bytes = 1024,
+                                             .sites = &site,
+                                             .site_count = 1,
+                                             .actions = &fetching,
+                                             .action_count = 1,
+                                             .operations = code,
+                                             .operation_count = 5});
+    for (uint64_t i = 0; i < 1000; i++) {
+        struct {
+            struct tl_event head;
+            uint64_t values[2];
+        } event;
+        struct tl_hit_regs regs = {{[TL_RDI] = i, [TL_R15] = ~i}};
+        tl_hit(world.area, &regs, 0);
+        assert_int_equal(world_take(&world, &event, sizeof(event)), sizeof(event));
+        assert_int_equal(event.head.stored, 3);
+        assert_int_equal(event.head.faulted, 0);
+        assert_int_equal(event.values[0], i);
+        assert_int_equal(event.values[1], ~i);
+    }
+    assert_int_equal(world_lost(&world), 0);
+    world_free(&world);
+}
+
 static void a_tail_that_makes_no_sense_loses_events_and_nothing_else(void **unused)
 {
     (void)unused;
@@ -203,6 +238,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_full_ring_loses_exactly_what_does_not_fit),
         cmocka_unit_test(events_wrap_at_the_end_of_the_ring),
+        cmocka_unit_test(registers_come_out_as_they_went_in),
         cmocka_unit_test(a_tail_that_makes_no_sense_loses_events_and_nothing_else),
         cmocka_unit_test(without_a_reader_nobody_waits),
         cmocka_unit_test(a_busy_lane_is_left_alone),
