@@ -59,18 +59,20 @@ static void as_in_c(void **state)
     AGREES(s < 0); AGREES(s < b); AGREES(s < u); AGREES(u > -1); AGREES(u < 5); AGREES(raw > 0); AGREES(word > -1);
     AGREES(n == -3); AGREES(n < 5u); AGREES(n < 0x8000000000000000); AGREES(b == 0xc8); AGREES(b == 0310);
     AGREES(s + 2 * 3 == -1); AGREES((s + 2) * 3 == -15); AGREES(10 - 4 - 3 == 3); AGREES(100 / 10 / 5 == 2);
-    AGREES(s / 2 == -3); AGREES(s % 4 == -3); AGREES(u / 2 == 0x7ffffffffffffff8); AGREES(u % 7 == 3); AGREES(s / 2u > 5);
-    AGREES(s >> 1 == -4); AGREES(u >> 60 == 15); AGREES(s >> 1u < 0); AGREES(1 << 2 + 1 == 8); AGREES(b << 8 == 51200);
-    AGREES(1 | 2 ^ 3 & 1); AGREES(4 & 6 == 6); AGREES((4 & 6) == 4); AGREES(5 & 4 | 1); AGREES(1 ^ 1 | 0); AGREES(2 & b);
-    AGREES(!s == 0); AGREES(!(s == 0)); AGREES(!!s); AGREES(-s == 7); AGREES(~s == 6); AGREES(- -s == s); AGREES(+s < 0);
-    AGREES(!b + 1); AGREES(-b < 0); AGREES(~0 == -1); AGREES(-1 < 1ul); AGREES(s < 0u); AGREES(s < 1ul); AGREES(s < 0x100000000u); AGREES(~u == 15); AGREES(-u == 16);
-    AGREES(1 || 0 && 0); AGREES((1 || 0) && 0); AGREES(0 && 1 || 1); AGREES(s < b < 2); AGREES(3 > 2 > 1); AGREES(s == n == 0);
-    AGREES(1 == 2 != 1); AGREES(s && b && n); AGREES((s && 0) + (s || 0) == 1); AGREES((s < 0) + (b > 0) == 2);
-    AGREES(s < 0 && !(b < 0 || n > 0)); AGREES(!(s < 0 && b < 0)); AGREES(!(s < 0) || !(b < 0)); AGREES(!s || !b);
-    AGREES(pid == 700 && tid == pid + 1); AGREES(pid - 701 < 0); AGREES(c == 's'); AGREES(c >= 'a' && c <= 'z');
-    AGREES('\n' == 10); AGREES('\x41' == 65); AGREES('\101' == 'A'); AGREES('\xff' == -1); AGREES('\'' == 39); AGREES('"' == 34);
-    AGREES(0xffffffffffffffff == -1); AGREES(18446744073709551615u > 0); AGREES(0x7fffffffffffffff > 0); AGREES(0b101 == 5);
-    AGREES(10ul == 10L); AGREES(10ULL == 10llu); AGREES(u - u == 0); AGREES(s - u > 0); AGREES(b * b == 40000);
+    AGREES(s / 2 == -3); AGREES(s % 4 == -3); AGREES(u / 2 == 0x7ffffffffffffff8); AGREES(u % 7 == 3);
+    AGREES(s / 2u > 5); AGREES(s >> 1 == -4); AGREES(u >> 60 == 15); AGREES(s >> 1u < 0); AGREES(1 << 2 + 1 == 8);
+    AGREES(b << 8 == 51200); AGREES(1 | 2 ^ 3 & 1); AGREES(4 & 6 == 6); AGREES((4 & 6) == 4); AGREES(5 & 4 | 1);
+    AGREES(1 ^ 1 | 0); AGREES(2 & b); AGREES(!s == 0); AGREES(!(s == 0)); AGREES(!!s); AGREES(-s == 7);
+    AGREES(~s == 6); AGREES(- -s == s); AGREES(+s < 0); AGREES(!b + 1); AGREES(-b < 0); AGREES(~0 == -1);
+    AGREES(-1 < 1ul); AGREES(s < 0u); AGREES(s < 1ul); AGREES(s < 0x100000000u); AGREES(~u == 15); AGREES(-u == 16);
+    AGREES(1 || 0 && 0); AGREES((1 || 0) && 0); AGREES(0 && 1 || 1); AGREES(s < b < 2); AGREES(3 > 2 > 1);
+    AGREES(s == n == 0); AGREES(1 == 2 != 1); AGREES(s && b && n); AGREES((s && 0) + (s || 0) == 1);
+    AGREES((s < 0) + (b > 0) == 2); AGREES(s < 0 && !(b < 0 || n > 0)); AGREES(!(s < 0 && b < 0));
+    AGREES(!(s < 0) || !(b < 0)); AGREES(!s || !b); AGREES(pid == 700 && tid == pid + 1); AGREES(pid - 701 < 0);
+    AGREES(c == 's'); AGREES(c >= 'a' && c <= 'z'); AGREES('\n' == 10); AGREES('\x41' == 65); AGREES('\101' == 'A');
+    AGREES('\xff' == -1); AGREES('\'' == 39); AGREES('"' == 34); AGREES(0xffffffffffffffff == -1);
+    AGREES(18446744073709551615u > 0); AGREES(0x7fffffffffffffff > 0); AGREES(0b101 == 5); AGREES(10ul == 10L);
+    AGREES(10ULL == 10llu); AGREES(u - u == 0); AGREES(s - u > 0); AGREES(b * b == 40000);
     /* clang-format on */
 }
 
