@@ -48,6 +48,18 @@ void target_start(struct target *t, char *const argv[])
     target_wait_ready(t);
 }
 
+void target_fork(struct target *t, void (*run)(struct progress *))
+{
+    target_page(t);
+    t->pid = fork();
+    assert_true(t->pid >= 0);
+    if (t->pid == 0) {
+        run(t->progress);
+        _exit(0);
+    }
+    target_wait_ready(t);
+}
+
 static uint64_t hash_text(pid_t pid)
 {
     struct tl_remote_area *areas;

@@ -30,7 +30,8 @@ struct target {
 const char *program(const char *name);
 /* A fresh shared page as descriptor PROGRESS_FD, for a target that somebody else starts. */
 void target_page(struct target *t);
-void target_start(struct target *t, char *const argv[]); /* and wait until it is ready */
+void target_start(struct target *t, char *const argv[]);            /* and wait until it is ready */
+void target_fork(struct target *t, void (*run)(struct progress *)); /* the same with a function of the test */
 void target_wait_ready(struct target *t);
 void target_baseline(struct target *t);
 void target_end(struct target *t);

@@ -31,7 +31,8 @@ _Static_assert(offsetof(struct tl_runner, count) == 8 && offsetof(struct tl_runn
                "struct tl_runner");
 _Static_assert(offsetof(struct tl_core_page, entry) == 64 && offsetof(struct tl_entry, go) == 4 &&
                    offsetof(struct tl_entry, turns) == 8 && offsetof(struct tl_entry, entry) == 16 &&
-                   offsetof(struct tl_entry, saved) == 24 && offsetof(struct tl_entry, nap) == 160,
+                   offsetof(struct tl_entry, saved) == 24 && offsetof(struct tl_entry, nap) == 160 &&
+                   offsetof(struct tl_entry, word) == 176,
                "struct tl_entry");
 _Static_assert(sizeof(struct tl_slot) == 64, "struct tl_slot");
 

@@ -5,8 +5,8 @@
  * At the exec stop a dynamic program is not there yet: ld.so still has to map and relocate the libraries. No breakpoint
  * waits for it at the entry, for we might be killed meanwhile. Instead the word AT_ENTRY on its new stack, from which
  * every ld.so takes the address it jumps to in the end, is changed to a gate in our core. The gate saves the registers,
- * says that it was reached, and waits for us, two seconds at most; then it goes on to the real entry by itself. When we
- * see it there we stop it, put the word back and the thread onto the real entry, with the registers that ld.so left.
+ * says that it was reached, and waits for us, five seconds at most; then it goes on to the real entry by itself. When
+ * we see it there we stop it and put the thread onto the real entry, with the registers that ld.so left.
  *
  * Without an ld.so (static programs) the exec stop is the entry.
  */
@@ -23,7 +23,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { EXEC_MS = 60000, HOLD_TURNS = 2000, STOP_MS = 2000 };
+enum { EXEC_MS = 60000, HOLD_TURNS = 5000, STOP_MS = 2000 };
 
 struct launch {
     char *const *argv;
@@ -105,7 +105,7 @@ static int to_gate(struct tl_remote *r)
     return tl_interrupt(r, r->pid, false, tl_now() + STOP_MS * 1000000ull);
 }
 
-static int leave_gate(struct tl_remote *r, uint64_t word, uint64_t entry, struct tl_error *error)
+static int leave_gate(struct tl_remote *r, uint64_t entry, struct tl_error *error)
 {
     struct tl_task *task = &r->tasks[0];
     struct user_regs_struct regs;
@@ -114,11 +114,6 @@ static int leave_gate(struct tl_remote *r, uint64_t word, uint64_t entry, struct
     if (result)
         return tl_fail(error, result, "the command has ended");
     bool waiting = regs.rip >= r->core.addr && regs.rip < r->core.addr + TL_PAGE;
-    tl_remote_step("entry word back");
-    result = tl_mem_write(r, word, &entry, sizeof entry);
-    if (result)
-        return tl_fail(error, result, "the command's stack cannot be written");
-    r->core.page->auxv = 0;
     if (!waiting)
         return tl_fail(error, -EAGAIN, "the command did not wait long enough at its entry: the machine is too busy");
     regs.rax = saved[0], regs.rcx = saved[1], regs.rdx = saved[2], regs.rbx = saved[3], regs.rsp = saved[4];
@@ -143,9 +138,7 @@ static int load_libraries(struct tl_remote *r, uint64_t entry, struct tl_error *
         return result;
     struct tl_core_page *page = r->core.page;
     uint64_t gate = r->core.addr + tl_runner_gate;
-    page->entry = (struct tl_entry){.turns = HOLD_TURNS, .entry = entry};
-    page->entry_point = entry;
-    page->auxv = word;
+    page->entry = (struct tl_entry){.turns = HOLD_TURNS, .entry = entry, .word = word};
     tl_tracer_hold(r);
     tl_remote_step("entry word");
     result = tl_mem_write(r, word, &gate, sizeof gate);
@@ -153,7 +146,7 @@ static int load_libraries(struct tl_remote *r, uint64_t entry, struct tl_error *
         result = to_gate(r);
     if (result)
         return tl_fail(error, result, "the command ended before its program began");
-    return leave_gate(r, word, entry, error);
+    return leave_gate(r, entry, error);
 }
 
 static int launch(struct tl_remote *r, void *argument)

@@ -51,6 +51,8 @@ struct tl_entry {
     struct {
         uint64_t seconds, nanoseconds;
     } nap;
+    uint64_t
+        word; /* where on its stack the program's AT_ENTRY stands, changed until the gate is reached; 0: nothing is */
 };
 
 struct tl_core_page {
@@ -62,9 +64,8 @@ struct tl_core_page {
     uint64_t addr;          /* of its code page in the target; 0: not mapped yet */
     struct {
         uint64_t pid, start_time, pid_namespace;
-    } owner;                    /* the tool, in its own name space */
-    uint64_t target;            /* pid in its own name space */
-    uint64_t auxv, entry_point; /* while a launched program is on its way: the word that was changed, and what it was */
+    } owner;         /* the tool, in its own name space */
+    uint64_t target; /* pid in its own name space */
     uint32_t segment_count, unused;
     struct {
         uint64_t addr, size;

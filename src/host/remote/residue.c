@@ -202,14 +202,18 @@ static void wake(struct residue *x)
     for (size_t i = 0; i < x->core_count; i++) {
         uint64_t page = x->cores[i].addr + TL_CORE_DATA;
         uint32_t one = 1;
-        const struct tl_core_page *p = &x->cores[i].page;
         tl_mem_write(x->r, page + offsetof(struct tl_core_page, runner.leave), &one, sizeof one);
         tl_mem_write(x->r, page + offsetof(struct tl_core_page, entry.go), &one, sizeof one);
-        uint64_t word;
-        if (p->auxv && tl_mem_read(x->r, p->auxv, &word, 8) == 0 && word == p->addr + tl_runner_gate &&
-            p->entry_point == tl_auxv(x->r->pid, 9))
-            tl_mem_write(x->r, p->auxv, &p->entry_point, 8);
     }
+}
+
+/* A program whose launch was broken off may still be with ld.so, which will jump to the gate in the end. */
+static bool on_its_way(const struct residue *x)
+{
+    bool any = false;
+    for (size_t i = 0; i < x->core_count; i++)
+        any |= x->cores[i].page.entry.word && !x->cores[i].page.entry.reached;
+    return any;
 }
 
 /* Whoever is in code of ours has to run on. */
@@ -333,7 +337,7 @@ static int clean_once(struct tl_remote *r, bool own, struct tl_error *error)
         each_record(x, TL_RECORD_PATCH, restore_text);
         if (!own)
             wake(x);
-        result = tl_in_flight(r) ? -EAGAIN : tl_port_evacuate(r, in_our_code, x);
+        result = on_its_way(x) || tl_in_flight(r) ? -EAGAIN : tl_port_evacuate(r, in_our_code, x);
     }
     if (result == 0) {
         each_record(x, TL_RECORD_GATE, take_gate);

@@ -29,6 +29,7 @@
 #define GOES_TO 16
 #define SAVED 24
 #define GATE_NAP 160
+#define WORD 176
 #define SYS_rt_sigreturn 15
 #define SYS_ppoll 271
 
@@ -120,6 +121,9 @@ gate:
     pushf /* nothing lies below the stack pointer of a program that begins */
     popq DATA + ENTRY + SAVED + 8 * 16(%rip)
     lea DATA + ENTRY(%rip), %rbx
+    mov GOES_TO(%rbx), %rax /* the program may look at its auxiliary vector: nothing of ours is to be seen there */
+    mov WORD(%rbx), %rcx
+    mov %rax, (%rcx)
     movl $1, REACHED(%rbx)
 hold:
     cmpl $0, GO(%rbx)

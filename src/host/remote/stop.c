@@ -293,8 +293,8 @@ int tl_stop(struct tl_remote *r, struct tl_error *error)
         return 0;
     int result = tl_stop_all(r);
     uint8_t byte;
-    if (result == 0 && r->gadgets.call && tl_mem_read(r, r->gadgets.call, &byte, 1) == -ESRCH)
-        result = -ESRCH; /* another program runs there by now */
+    if (result == 0 && tl_mem_read(r, r->tasks[0].regs.rip, &byte, 1) == -ESRCH)
+        result = -ESRCH; /* the descriptor is of the memory before an exec */
     if (result == 0) {
         r->facts.threads = r->task_count;
         return 0;
@@ -308,7 +308,7 @@ int tl_stop(struct tl_remote *r, struct tl_error *error)
                        "a device); try again",
                        r->pid, STOP_MS);
     case -ESRCH:
-        return tl_fail(error, result, "process %d has ended", r->pid);
+        return tl_fail(error, result, "process %d has ended, or runs another program by now", r->pid);
     case -ENOEXEC:
         return tl_fail(error, result, "process %d is not a 64-bit x86 program", r->pid);
     case -ENOMEM:

@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Coming and going is not felt: every call gives what it would have given, signals all arrive in their order, a stopped
+ * process stays stopped, and nothing piles up.
+ */
+#include "common.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static void come_and_go(struct target *t, bool with_probe)
+{
+    struct tl_remote *r = open_target(t);
+    struct tl_remote_region region;
+    struct tl_error error = {0};
+    struct probe probe;
+    int result = -EAGAIN;
+    if (tl_remote_region(r, 1 << 20, 1 << 16, &region, &error))
+        fail_msg("region: %s", error.text);
+    if (with_probe) {
+        if (probe_place(r, t->progress->probe, &probe))
+            fail_msg("place: %s", tl_remote_last_error(r));
+        for (int i = 0; result == -EAGAIN && i < 100; i++)
+            result = probe_take_out(r, &probe);
+        if (result)
+            fail_msg("take out: %d %s", result, tl_remote_last_error(r));
+    }
+    if (tl_remote_remove(r, &error))
+        fail_msg("remove: %s", error.text);
+    tl_remote_close(r);
+}
+
+static void two_hundred_times(void **state)
+{
+    (void)state;
+    struct target t;
+    target_start(&t, (char *[]){(char *)program("worker"), NULL});
+    come_and_go(&t, true);
+    target_baseline(&t);
+    for (int i = 0; i < 200; i++) {
+        come_and_go(&t, true);
+        if (i % 20 == 0)
+            assert_goes_on(&t);
+    }
+    assert_goes_on(&t);
+    assert_as_before(&t);
+    assert_int_equal(t.progress->interrupted, 0);
+    target_end(&t);
+}
+
+static void what_a_handle_knows(void **state)
+{
+    (void)state;
+    struct target t;
+    target_start(&t, (char *[]){(char *)program("worker"), NULL});
+    struct tl_remote *r = open_target(&t);
+    const struct tl_remote_facts *facts = tl_remote_facts(r);
+    assert_int_equal(facts->pid, t.pid);
+    assert_int_equal(facts->ns_pid, t.pid);
+    assert_int_equal(facts->threads, 9);
+    assert_true(facts->fs_self);
+    assert_false(facts->launched || facts->no_syscalls || facts->no_clock);
+    assert_int_not_equal(facts->tid_offset, INT32_MIN);
+    for (size_t i = 0; i < 9; i++) {
+        pid_t tid, there;
+        assert_int_equal(tl_remote_thread(r, r->known[i].fs_base, &tid), 0);
+        assert_int_equal(tid, r->known[i].tid);
+        assert_int_equal(tl_remote_read(r, r->known[i].fs_base + (uint64_t)(int64_t)facts->tid_offset, &there, 4), 0);
+        assert_int_equal(tid, there);
+    }
+    pid_t nobody;
+    assert_int_equal(tl_remote_thread(r, 0x1234, &nobody), -ENOENT);
+    uint8_t byte;
+    assert_int_equal(tl_remote_read(r, 8, &byte, 1), -EFAULT);
+    tl_remote_close(r);
+    target_end(&t);
+}
+
+static void text_that_is_not_as_expected(void **state)
+{
+    (void)state;
+    struct target t;
+    target_start(&t, (char *[]){(char *)program("worker"), (char *)"1", NULL});
+    come_and_go(&t, false);
+    target_baseline(&t);
+    struct tl_remote *r = open_target(&t);
+    const struct tl_port *port = tl_remote_port(r);
+    struct tl_remote_region region;
+    uint64_t at = t.progress->probe;
+    assert_int_equal(tl_remote_region(r, 1, 1, &region, NULL), 0);
+    struct tl_patch patches[2] = {{.addr = at, .length = 1, .expect = {0xb8}, .bytes = {0xcc}},
+                                  {.addr = at + 5, .length = 1, .expect = {0x90}, .bytes = {0xcc}}};
+    assert_int_equal(port->stop(port->host), 0);
+    assert_int_equal(port->patch(port->host, patches, 2), -EBUSY); /* a ret stands there: nothing is written */
+    patches[1].addr = 0x10;
+    assert_int_equal(port->patch(port->host, patches, 2), -EFAULT);
+    patches[1].addr = at | 0xfff;
+    patches[1].length = 2;
+    assert_int_equal(port->patch(port->host, patches, 2), -EINVAL);
+    port->resume(port->host);
+    assert_goes_on(&t);
+    /* Text that is still patched is put back by remove. */
+    patches[0] = (struct tl_patch){.addr = at + 6, .length = 1, .bytes = {0xcc}};
+    assert_int_equal(tl_remote_read(r, at + 6, patches[0].expect, 1), 0);
+    assert_int_equal(port->stop(port->host), 0);
+    assert_int_equal(port->patch(port->host, patches, 1), 0);
+    port->resume(port->host);
+    assert_int_equal(tl_remote_remove(r, NULL), 0);
+    tl_remote_close(r);
+    assert_as_before(&t);
+    target_end(&t);
+}
+
+/* ---- signals ---- */
+
+enum { SIGNALS = 3000 };
+static struct progress *page;
+
+static void numbered(int signal, siginfo_t *info, void *context)
+{
+    (void)signal;
+    (void)context;
+    if ((uint64_t)info->si_value.sival_int != page->value)
+        page->errors++;
+    page->value++;
+    page->loops[1]++;
+}
+
+static void take_signals(struct progress *p)
+{
+    struct sigaction action = {.sa_sigaction = numbered, .sa_flags = SA_SIGINFO};
+    sigset_t none, set;
+    page = p;
+    sigaction(SIGRTMIN, &action, NULL);
+    sigemptyset(&none);
+    sigemptyset(&set);
+    sigaddset(&set, SIGRTMIN);
+    p->loops[1] = 1;
+    p->ready = 1;
+    for (;;) { /* half of them come inside sigsuspend, half while computing */
+        sigprocmask(SIG_BLOCK, &set, NULL);
+        sigsuspend(&none);
+        sigprocmask(SIG_UNBLOCK, &set, NULL);
+        for (volatile int i = 0; i < 20000; i++)
+            p->loops[0]++;
+    }
+}
+
+static void *send_signals(void *context)
+{
+    struct target *t = context;
+    for (int i = 0; i < SIGNALS;) {
+        if (sigqueue(t->pid, SIGRTMIN, (union sigval){.sival_int = i}) == 0)
+            i++;
+        else
+            tl_nap(100);
+        if (i % 16 == 0)
+            tl_nap(50);
+    }
+    return NULL;
+}
+
+static void signals_are_neither_lost_nor_reordered(void **state)
+{
+    (void)state;
+    struct target t;
+    pthread_t sender;
+    target_fork(&t, take_signals);
+    pthread_create(&sender, NULL, send_signals, &t);
+    int times = 0;
+    for (; t.progress->value < SIGNALS && times < 5000; times++)
+        come_and_go(&t, false);
+    pthread_join(sender, NULL);
+    eventually(t.progress->value == SIGNALS);
+    assert_int_equal(t.progress->errors, 0);
+    assert_true(times > 1);
+    target_end(&t);
+}
+
+static void a_stopped_process_stays_stopped(void **state)
+{
+    (void)state;
+    struct target t;
+    target_start(&t, (char *[]){(char *)program("worker"), NULL});
+    target_baseline(&t);
+    kill(t.pid, SIGSTOP);
+    eventually(tl_task_state(t.pid) == 'T');
+    come_and_go(&t, true);
+    assert_int_equal(tl_task_state(t.pid), 'T');
+    kill(t.pid, SIGCONT);
+    assert_goes_on(&t);
+    assert_as_before(&t);
+    target_end(&t);
+}
+
+static void *stop_and_continue(void *context)
+{
+    struct target *t = context;
+    for (int i = 0; i < 200; i++) {
+        kill(t->pid, i % 2 ? SIGCONT : SIGSTOP);
+        tl_nap(300);
+    }
+    return NULL;
+}
+
+static void stops_that_come_meanwhile(void **state)
+{
+    (void)state;
+    struct target t;
+    pthread_t sender;
+    target_start(&t, (char *[]){(char *)program("worker"), (char *)"2", NULL});
+    pthread_create(&sender, NULL, stop_and_continue, &t);
+    for (int i = 0; i < 30; i++)
+        come_and_go(&t, true);
+    pthread_join(sender, NULL);
+    assert_goes_on(&t);
+    target_end(&t);
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(two_hundred_times),
+        cmocka_unit_test(what_a_handle_knows),
+        cmocka_unit_test(text_that_is_not_as_expected),
+        cmocka_unit_test(signals_are_neither_lost_nor_reordered),
+        cmocka_unit_test(a_stopped_process_stays_stopped),
+        cmocka_unit_test(stops_that_come_meanwhile),
+    };
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
