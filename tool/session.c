@@ -112,10 +112,11 @@ static void watch(struct session *session)
     }
 }
 
-/* The command goes on to its own end after its probes are gone, unless we were told to go. */
+/* A command that we launched goes on to its own end after its probes are gone; we wait for it, unless we were told to
+ * go. */
 static void await_end(struct session *session)
 {
-    while (!session->gone && !interrupted)
+    while (session->options->command && !session->gone && !interrupted)
         tl_remote_poll(session->placed.remote, -1, &session->gone, &session->status);
 }
 
