@@ -22,10 +22,15 @@ int program_teardown(void **unused)
     return 0;
 }
 
-bool program_run(const struct tl_operation *code, size_t length)
+bool program_is_valid(const struct tl_operation *code, size_t length)
 {
     struct tl_program program = {.code = code, .length = length, .strings = pool, .strings_size = sizeof(pool)};
-    assert_int_equal(tl_program_verify(&program), 0);
+    return tl_program_verify(&program) == 0;
+}
+
+bool program_run(const struct tl_operation *code, size_t length)
+{
+    assert_true(program_is_valid(code, length));
     program_hit = (struct tl_hit){
         .area = program_world.area, .lane = world_lane(&program_world, 0), .regs = &regs, .tid_site = 77};
     return tl_fetch_run(&program_hit, code);

@@ -23,6 +23,7 @@ enum { EMPTY = 0, ABC = 1, A_STAR_C = 5, BRACKET = 9 };
 int program_setup(void **unused);
 int program_teardown(void **unused);
 
+bool program_is_valid(const struct tl_operation *code, size_t length);
 /* Run a program, which has to be one that the runtime may be given, from an empty event. */
 bool program_run(const struct tl_operation *code, size_t length);
 
