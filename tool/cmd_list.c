@@ -18,8 +18,10 @@ struct listing {
     size_t listed;
 };
 
-static const char *const kinds[] = {
-    [TL_FUNCTION] = "function", [TL_FUNCTION_IFUNC] = "ifunc", [TL_FUNCTION_UNNAMED] = "unnamed"};
+static const char *const kinds[] = {[TL_FUNCTION] = "function",
+                                    [TL_FUNCTION_IFUNC] = "ifunc",
+                                    [TL_FUNCTION_UNNAMED] = "unnamed",
+                                    [TL_FUNCTION_PART] = "part"};
 
 static void list_object(struct listing *listing, const struct tl_object *object, const char *path, uint64_t bias)
 {

@@ -58,7 +58,10 @@ static struct tl_arg_info *describe_args(const struct tl_spec *spec)
 {
     struct tl_arg_info *args = calloc(spec->arg_count + 1, sizeof *args);
     for (size_t i = 0; args && i < spec->arg_count; i++)
-        args[i] = (struct tl_arg_info){spec->args[i].name, spec->args[i].show, spec->args[i].slot};
+        args[i] = (struct tl_arg_info){.name = spec->args[i].name,
+                                       .show = spec->args[i].show,
+                                       .slot = spec->args[i].slot,
+                                       .text = spec->args[i].text};
     return args;
 }
 
@@ -104,6 +107,12 @@ int report_open(struct report *report, const struct options *options, const stru
     return 0;
 }
 
+static void describe_address(void *context, uint64_t addr, char *text, size_t size)
+{
+    const struct placed *placed = context;
+    tl_modules_describe(&placed->modules, addr, text, size);
+}
+
 static int show(void *context, const struct tl_record *record)
 {
     struct report *report = context;
@@ -111,7 +120,9 @@ static int show(void *context, const struct tl_record *record)
     struct tl_hit_line line = {.probe = &report->infos[record->probe],
                                .record = record,
                                .pid = tl_remote_facts(report->placed->remote)->pid,
-                               .addr = selection->sites[record->site].addr};
+                               .addr = selection->sites[record->site].addr,
+                               .describe = describe_address,
+                               .describe_context = (void *)(uintptr_t)report->placed};
     line.tid = tl_tasks_find(report->tasks, record->tid, record->fs_base, record->time_ns, &line.comm);
     report->format->hit(report->out, &line);
     report->shown++;

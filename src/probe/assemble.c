@@ -190,6 +190,13 @@ static int program_for(struct assembling *assembling, const struct tl_place *pla
     if (error)
         return error;
     *length = (uint32_t)(assembling->operations.used - *first);
+    struct tl_program program = {.code = (const struct tl_operation *)assembling->operations.items + *first,
+                                 .length = *length,
+                                 .strings = assembling->strings.items,
+                                 .strings_size = assembling->strings.used};
+    if (tl_program_verify(&program))
+        return tl_fail(assembling->error, -E2BIG, "%s: what is to be fetched and compared makes too long a program",
+                       probe->name);
     if (!indirect) {
         struct compiled *entry = grow(&assembling->compiled, 1, sizeof *entry);
         if (!entry)

@@ -189,11 +189,13 @@ static int select_unnamed(struct tl_selecting *selecting, const struct tl_spec *
     size_t count;
     const struct tl_function *functions = tl_object_functions(module->object, &count);
     for (size_t i = 0; i < count; i++) {
+        if (functions[i].kind == TL_FUNCTION_PART)
+            continue;
+        ++*found;
         int error = add(selecting, spec, module, &functions[i], NULL, functions[i].addr, TL_WHY_NONE);
         if (error)
             return error;
     }
-    *found += count;
     return 0;
 }
 
@@ -244,6 +246,9 @@ static int nothing_found(const struct tl_spec *spec, const struct tl_modules *mo
 
 static int select_spec(struct tl_selecting *selecting, const struct tl_spec *spec, struct tl_error *error)
 {
+    if (spec->pid && spec->pid != selecting->modules->pid)
+        return tl_fail(error, -ESRCH, "the probe is for process %d, this is process %d", spec->pid,
+                       (int)selecting->modules->pid);
     size_t found = 0, matched = 0;
     for (int i = tl_modules_find(selecting->modules, spec->module, 0); i >= 0;
          i = tl_modules_find(selecting->modules, spec->module, (size_t)i + 1)) {

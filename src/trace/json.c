@@ -56,6 +56,8 @@ static void json_value(struct tl_line *line, const struct tl_hit_line *hit, cons
 
     if (arg->show == TL_SHOW_COMM) {
         string(line, hit->comm);
+    } else if (arg->show == TL_SHOW_TEXT) {
+        string(line, arg->text);
     } else if (arg->show == TL_SHOW_STRING) {
         if (tl_record_string(record, arg->slot, &text, &length) == 0)
             tl_line_json_string(line, text, length);
@@ -63,6 +65,13 @@ static void json_value(struct tl_line *line, const struct tl_hit_line *hit, cons
             tl_line_text(line, "null");
     } else if (arg->slot >= TL_EVENT_ARGS || !(record->stored >> arg->slot & 1)) {
         tl_line_text(line, "null");
+    } else if (arg->show == TL_SHOW_CHAR) {
+        char c = (char)record->values[arg->slot];
+        tl_line_json_string(line, &c, 1);
+    } else if (arg->show == TL_SHOW_SYMBOL && hit->describe) {
+        char name[512];
+        hit->describe(hit->describe_context, record->values[arg->slot], name, sizeof name);
+        string(line, name);
     } else if (arg->show == TL_SHOW_SIGNED) {
         tl_line_signed(line, (int64_t)record->values[arg->slot]);
     } else {

@@ -27,6 +27,7 @@ struct tl_arg_info {
     const char *name;
     uint8_t show; /* enum tl_show */
     uint8_t slot;
+    const char *text; /* TL_SHOW_TEXT: what to show; else NULL */
 };
 
 /* What the tool knows of a probe and a record does not say. */
@@ -43,6 +44,9 @@ struct tl_hit_line {
     int pid, tid;             /* in our name space */
     const char *comm;         /* never NULL */
     uint64_t addr;            /* of the probed instruction */
+    /* Names an address, for TL_SHOW_SYMBOL; NULL: shown in hexadecimal. */
+    void (*describe)(void *context, uint64_t addr, char *text, size_t size);
+    void *describe_context;
     const char *const *stack; /* frames, innermost first; NULL: none asked for */
     size_t stack_count;
 };

@@ -18,6 +18,8 @@ static void text_value(struct tl_line *line, const struct tl_hit_line *hit, cons
 
     if (arg->show == TL_SHOW_COMM) {
         tl_line_c_string(line, hit->comm, strlen(hit->comm));
+    } else if (arg->show == TL_SHOW_TEXT) {
+        tl_line_c_string(line, arg->text, strlen(arg->text));
     } else if (arg->show == TL_SHOW_STRING) {
         if (tl_record_string(record, arg->slot, &text, &length) == 0)
             tl_line_c_string(line, text, length);
@@ -27,7 +29,14 @@ static void text_value(struct tl_line *line, const struct tl_hit_line *hit, cons
         tl_line_text(line, "(fault)");
     } else if (arg->show == TL_SHOW_SIGNED) {
         tl_line_signed(line, (int64_t)record->values[arg->slot]);
-    } else if (arg->show == TL_SHOW_HEX) {
+    } else if (arg->show == TL_SHOW_CHAR) {
+        char c = (char)record->values[arg->slot];
+        tl_line_c_string(line, &c, 1);
+    } else if (arg->show == TL_SHOW_SYMBOL && hit->describe) {
+        char name[512];
+        hit->describe(hit->describe_context, record->values[arg->slot], name, sizeof name);
+        tl_line_plain(line, name);
+    } else if (arg->show == TL_SHOW_HEX || arg->show == TL_SHOW_SYMBOL) {
         tl_line_hex(line, record->values[arg->slot]);
     } else {
         tl_line_unsigned(line, record->values[arg->slot]);
