@@ -35,7 +35,7 @@ check: setup
 	@$(MAKE) --no-print-directory all
 	@scripts/check $(BUILD)
 
-bench: 
+bench:
 	@scripts/setup --bench
 	@scripts/configure build-bench release $(PREFIX)
 	@ninja -C build-bench

@@ -29,6 +29,8 @@
     X(PAGE_CROSSING, ENOTSUP, "the patch would cross a page")                                                          \
     X(MAPPINGS, ENOMEM, "too many mappings: raise vm.max_map_count")                                                   \
     X(FORBIDDEN, EPERM, "part of trapline itself")                                                                     \
+    X(RESTORER, EPERM, "the return from a signal handler, which unwinders recognise by its bytes")                     \
+    X(NO_STACK, EPERM, "runs without a stack")                                                                         \
     X(TACTIC, ENOTSUP, "no tactic that was allowed fits this instruction")                                             \
     X(IFUNC, ENOENT, "an indirect function that nothing has resolved yet")                                             \
     X(NO_EXIT, ENOTSUP, "the exits of this function are not known")
@@ -40,7 +42,8 @@ enum tl_why { TL_WHYS(TL_WHY_ENUM) TL_WHY_COUNT };
 /* The errno value (positive; 0 for TL_WHY_NONE) and the sentence of a reason. Pure; never NULL. */
 int tl_why_errno(enum tl_why why);
 const char *tl_why_text(enum tl_why why);
-/* "EILSEQ" for EILSEQ and so on, for the errnos that trapline uses; "errno N" is never returned: unknown gives "EIO". */
+/* "EILSEQ" for EILSEQ and so on, for the errnos that trapline uses; "errno N" is never returned: unknown gives "EIO".
+ */
 const char *tl_errno_name(int error);
 
 /* What a person reads when a whole operation fails: one line without a newline, naming the setting that would change it

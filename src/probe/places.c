@@ -183,6 +183,18 @@ static size_t live_text(struct tl_selecting *selecting, uint64_t addr, uint8_t *
 /* What the kernel's signal return looks like; unwinders recognise it by these bytes. */
 static const uint8_t signal_restorer[] = {0x48, 0xc7, 0xc0, 0x0f, 0x00, 0x00, 0x00, 0x0f, 0x05};
 
+/* Code that runs without a stack under it: a hook would write where nothing is mapped. musl ends a detached thread so.
+ */
+static const char *const stackless[] = {"__unmapself"};
+
+static bool is_stackless(const struct tl_function *function)
+{
+    for (size_t i = 0; function && function->name && i < sizeof stackless / sizeof *stackless; i++)
+        if (!strcmp(function->name, stackless[i]))
+            return true;
+    return false;
+}
+
 static enum tl_why inspect(struct tl_selecting *selecting, const struct tl_probe *probe, struct tl_site *site)
 {
     const struct tl_object *object = probe->module->object;
@@ -197,7 +209,9 @@ static enum tl_why inspect(struct tl_selecting *selecting, const struct tl_probe
     if (tl_object_in_rseq(object, file_addr))
         return TL_WHY_RSEQ;
     if (available >= sizeof signal_restorer && !memcmp(file, signal_restorer, sizeof signal_restorer))
-        return TL_WHY_FORBIDDEN;
+        return TL_WHY_RESTORER;
+    if (is_stackless(probe->function))
+        return TL_WHY_NO_STACK;
 
     site->text_length = (uint8_t)live_text(selecting, site->addr, site->text, sizeof site->text);
     size_t matters = insn.length < JUMP_BYTES ? insn.length + JUMP_BYTES - 1u : insn.length;
