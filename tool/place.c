@@ -174,6 +174,7 @@ static int try_plan(struct placed *placed, const struct options *options)
     size_t blob_pages = (tl_blob_size + PAGE - 1) & ~(size_t)(PAGE - 1);
     struct tl_plan_options plan_options = {.tactics = options->tactics,
                                            .max_mappings = mappings_left(area_count),
+                                           .guard_breakpoints = true,
                                            .lowest = lowest_address,
                                            .highest = highest_address};
     struct tl_runtime runtime = {.code = placed->blob, .size = tl_blob_size};

@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { JUMP_BYTES = 5 };
+enum { JUMP_BYTES = 5, BREAKPOINT = 0xcc };
 
 static int add_place(struct tl_selecting *selecting, uint32_t probe, uint64_t addr, unsigned exit, enum tl_why why)
 {
@@ -195,6 +195,21 @@ static bool is_stackless(const struct tl_function *function)
     return false;
 }
 
+/* Of the bytes that matter all have to be the file's, except that a debugger may have breakpoints on instructions
+ * behind ours: the planner makes its jump right with them and without. */
+static enum tl_why compare(struct tl_site *site, const uint8_t *file, size_t matters)
+{
+    memcpy(site->original, file, matters);
+    for (size_t i = 0; i < matters; i++) {
+        if (site->text[i] == file[i])
+            continue;
+        if (!i || site->text[i] != BREAKPOINT || !(site->boundaries >> i & 1))
+            return TL_WHY_CHANGED;
+        site->foreign |= 1u << i;
+    }
+    return TL_WHY_NONE;
+}
+
 static enum tl_why inspect(struct tl_selecting *selecting, const struct tl_probe *probe, struct tl_site *site)
 {
     const struct tl_object *object = probe->module->object;
@@ -214,23 +229,18 @@ static enum tl_why inspect(struct tl_selecting *selecting, const struct tl_probe
         return TL_WHY_NO_STACK;
 
     site->text_length = (uint8_t)live_text(selecting, site->addr, site->text, sizeof site->text);
-    size_t matters = insn.length < JUMP_BYTES ? insn.length + JUMP_BYTES - 1u : insn.length;
-    if (matters > available)
-        matters = available;
     if (site->text_length < insn.length)
         return TL_WHY_NOT_CODE;
-    if (matters > site->text_length)
-        matters = site->text_length;
-    if (memcmp(site->text, file, matters))
-        return TL_WHY_CHANGED;
-
+    if (available > site->text_length)
+        available = site->text_length;
+    size_t matters = insn.length < JUMP_BYTES ? insn.length + JUMP_BYTES - 1u : insn.length;
     site->boundaries = 1;
-    for (size_t at = insn.length; at < site->text_length && at < available && at < 32; at += insn.length) {
+    for (size_t at = insn.length; at < available; at += insn.length) {
         site->boundaries |= 1u << at;
         if (tl_insn_decode(file + at, available - at, site->addr + at, &insn))
             break;
     }
-    return TL_WHY_NONE;
+    return compare(site, file, matters < available ? matters : available);
 }
 
 int tl_places_to_sites(struct tl_selecting *selecting)
