@@ -57,7 +57,7 @@ struct sink {
 static int show(void *context, const struct tl_record *record)
 {
     static const struct tl_arg_info args[] = {
-        {"u", TL_SHOW_UNSIGNED, 0}, {"s", TL_SHOW_STRING, 0}, {"t", TL_SHOW_STRING, 1}};
+        {"u", TL_SHOW_UNSIGNED, 0, NULL}, {"s", TL_SHOW_STRING, 0, NULL}, {"t", TL_SHOW_STRING, 1, NULL}};
     static const struct tl_probe_info probe = {"p", "jump", args, 3};
     const struct sink *sink = context;
     if (record->probe >= sink->layout->probe_count || record->site >= sink->layout->site_count)

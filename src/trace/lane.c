@@ -6,80 +6,119 @@
  * the lane (busy = 0). We read in the opposite order: busy, then head. So if busy is 0, head covers every hit whose
  * mark has reached us; all others read the counter after our reading of it, or just before.
  *
- * Then the others. head, and every byte below it, are numbers from an enemy. Each is read once, into our own memory,
- * and judged there; what makes no sense costs the lane all that it holds (there is no way to find the next event behind
- * a broken one) and is counted as damage. The shared tail is ours to write and never believed: scribbling on it can
- * make the writer overwrite events, which is damage again, but cannot lead us anywhere.
+ * Events may have to wait until it is certain that no other lane has an older one, and a ring is small. So a look
+ * copies whatever is in the ring to a store of our own, and gives the room back at once. Stores have a limit together
+ * (what is beyond it stays in the rings, where it may be lost, and counted), but one that is empty takes a whole ring,
+ * so that no lane starves.
+ *
+ * Then the others. head, and every byte below it, are numbers from an enemy. Events are judged in the store, where they
+ * cannot change any more; what makes no sense costs the lane all that it holds (there is no way to find the next event
+ * behind a broken one) and is counted as damage. The shared tail is ours to write and never believed: scribbling on it
+ * can make the writer overwrite events, which is damage again, but cannot lead us anywhere.
  */
 #include "trace/lane.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
-enum { LOOKS = 32 };
+enum { LOOKS = 32, EVENT_MAX = sizeof(struct tl_event) + 8 * TL_EVENT_ARGS + TL_EVENT_STRINGS };
 
 #define ALL_SLOTS (TL_EVENT_ARGS == 32 ? UINT32_MAX : (1u << (TL_EVENT_ARGS % 32)) - 1)
 
-void tl_lane_look(struct tl_lane_reader *lane, const struct tl_lane_limits *limits, uint64_t tsc, uint64_t now_ns)
+void tl_lane_look(struct tl_lane_reader *lane, struct tl_lane_limits *limits, uint64_t tsc, uint64_t now_ns)
 {
-    uint64_t head = 0;
+    uint64_t before = lane->last_head;
     lane->busy = true;
     /* A hit takes far less than a microsecond: mostly it is over within a few looks. */
     for (int i = 0; lane->busy && i < LOOKS; i++) {
         if (i)
             __builtin_ia32_pause();
         lane->busy = __atomic_load_n(&lane->shared->busy, __ATOMIC_ACQUIRE) != 0;
-        head = __atomic_load_n(&lane->shared->head, __ATOMIC_ACQUIRE);
     }
-    if (!lane->busy || head != lane->limit || lane->busy_since_ns == 0)
+    lane->behind = !tl_lane_absorb(lane, limits);
+    lane->limit = lane->to;
+    if (!lane->busy || lane->last_head != before || lane->busy_since_ns == 0)
         lane->busy_since_ns = now_ns;
-    if (!lane->busy)
+    if (!lane->busy && !lane->behind)
         lane->settled = tsc;
-    if (head - lane->tail > limits->ring_bytes || head % 8 != 0) {
-        head -= head % 8;
-        lane->tail = head;
-        lane->damaged++;
+}
+
+/* `size` more bytes fit behind `to`. */
+static bool make_room(struct tl_lane_reader *lane, size_t size)
+{
+    if (lane->store_size - lane->to >= size)
+        return true;
+    if (lane->from) {
+        memmove(lane->store, lane->store + lane->from, lane->to - lane->from);
+        lane->to -= lane->from;
+        lane->limit -= lane->from;
+        lane->from = 0;
     }
-    lane->limit = head;
+    size_t bigger = lane->store_size ? lane->store_size : 4096;
+    while (bigger - lane->to < size)
+        bigger *= 2;
+    uint8_t *store = bigger > lane->store_size ? realloc(lane->store, bigger) : lane->store;
+    if (!store)
+        return false;
+    lane->store = store;
+    lane->store_size = bigger;
+    return true;
 }
 
-void tl_lane_publish(struct tl_lane_reader *lane)
+/* `size` bytes of the ring from our tail on, across its end. */
+static void copy_out(const struct tl_lane_reader *lane, const struct tl_lane_limits *limits, uint8_t *to, size_t size)
 {
-    /* Compared, so that lanes in which nothing happens stay in everybody's cache, and what was scribbled is mended. */
-    if (__atomic_load_n(&lane->shared->tail, __ATOMIC_RELAXED) != lane->tail)
-        __atomic_store_n(&lane->shared->tail, lane->tail, __ATOMIC_RELEASE);
-    lane->published = lane->tail;
-}
-
-/* `size` bytes of the ring from position `at` on, across its end. */
-static void copy_out(const struct tl_lane_reader *lane, const struct tl_lane_limits *limits, uint64_t at, void *to,
-                     size_t size)
-{
-    uint64_t start = at & (limits->ring_bytes - 1), first = limits->ring_bytes - start;
+    uint64_t start = lane->tail & (limits->ring_bytes - 1), first = limits->ring_bytes - start;
     if (first > size)
         first = size;
     memcpy(to, lane->ring + start, first);
-    memcpy((uint8_t *)to + first, lane->ring, size - first);
+    memcpy(to + first, lane->ring, size - first);
 }
 
-/* Copy the event at the tail, of which at most `available` bytes are there, and judge it. */
-static bool decode(struct tl_lane_reader *lane, const struct tl_lane_limits *limits, uint64_t available)
+bool tl_lane_absorb(struct tl_lane_reader *lane, struct tl_lane_limits *limits)
+{
+    uint64_t head = __atomic_load_n(&lane->shared->head, __ATOMIC_ACQUIRE), size = head - lane->tail;
+    lane->last_head = head;
+    if (size > limits->ring_bytes || head % 8 != 0) {
+        size = 0;
+        head -= head % 8;
+        lane->damaged++;
+    }
+    if (size && lane->to > lane->from && limits->stored + size > limits->store_most)
+        return false;
+    if (size && !make_room(lane, size)) {
+        if (lane->to > lane->from)
+            return false;
+        size = 0; /* not even one ring's worth of memory: then it cannot be kept */
+        lane->damaged++;
+    }
+    if (size) {
+        copy_out(lane, limits, lane->store + lane->to, size);
+        lane->to += size;
+        limits->stored += size;
+    }
+    lane->tail = head;
+    /* Compared, so that lanes in which nothing happens stay in everybody's cache, and what was scribbled is mended. */
+    if (__atomic_load_n(&lane->shared->tail, __ATOMIC_RELAXED) != head)
+        __atomic_store_n(&lane->shared->tail, head, __ATOMIC_RELEASE);
+    return true;
+}
+
+/* Judge the event at the front of the store, of which `available` bytes are there. */
+static bool decode(struct tl_lane_reader *lane, const struct tl_lane_limits *limits, size_t available)
 {
     struct tl_event event;
     struct tl_record *record = &lane->record;
 
     if (available < sizeof(event))
         return false;
-    copy_out(lane, limits, lane->tail, &event, sizeof(event));
+    memcpy(&event, lane->store + lane->from, sizeof(event));
     uint64_t fixed = sizeof(event) + 8 * (uint64_t)__builtin_popcount(event.stored);
-    if (event.size % 8 != 0 || event.size < fixed || event.size > available || event.size > TL_EVENT_MAX ||
+    if (event.size % 8 != 0 || event.size < fixed || event.size > available || event.size > EVENT_MAX ||
         event.probe >= limits->probe_count || event.site >= limits->site_count || event.stored & event.faulted ||
         (event.stored | event.faulted) & ~ALL_SLOTS)
         return false;
-    copy_out(lane, limits, lane->tail + sizeof(event), (uint8_t *)lane->bytes + sizeof(event),
-             event.size - sizeof(event));
-    memcpy(lane->bytes, &event, sizeof(event));
-
     record->probe = event.probe;
     record->site = event.site;
     record->tid = event.tid;
@@ -88,21 +127,28 @@ static bool decode(struct tl_lane_reader *lane, const struct tl_lane_limits *lim
     record->size = event.size;
     record->fs_base = event.fs_base;
     record->tsc = event.tsc;
-    record->bytes = (const uint8_t *)lane->bytes;
-    const uint64_t *value = lane->bytes + sizeof(event) / 8;
-    for (uint32_t left = event.stored; left; left &= left - 1)
-        record->values[__builtin_ctz(left)] = *value++;
+    const uint8_t *value = lane->store + lane->from + sizeof(event);
+    for (uint32_t left = event.stored; left; left &= left - 1, value += 8)
+        memcpy(&record->values[__builtin_ctz(left)], value, 8);
     return true;
 }
 
-bool tl_lane_take(struct tl_lane_reader *lane, const struct tl_lane_limits *limits, uint64_t newest)
+static void forget(struct tl_lane_reader *lane, struct tl_lane_limits *limits, size_t size)
 {
-    uint64_t available = lane->limit - lane->tail;
-    if (lane->front || available == 0)
+    lane->front = false;
+    lane->from += size;
+    limits->stored -= size;
+    if (lane->from == lane->to)
+        lane->from = lane->to = lane->limit = 0;
+}
+
+bool tl_lane_take(struct tl_lane_reader *lane, struct tl_lane_limits *limits, uint64_t newest)
+{
+    if (lane->front || lane->from == lane->limit)
         return lane->front;
-    if (!decode(lane, limits, available)) {
-        lane->tail = lane->limit;
+    if (!decode(lane, limits, lane->limit - lane->from)) {
         lane->damaged++;
+        forget(lane, limits, lane->to - lane->from);
         return false;
     }
     struct tl_record *record = &lane->record;
@@ -110,11 +156,19 @@ bool tl_lane_take(struct tl_lane_reader *lane, const struct tl_lane_limits *limi
         record->tsc = newest;
     if (record->tsc > lane->last_tsc)
         lane->last_tsc = record->tsc;
-    lane->tail += record->size;
-    if (lane->tail - lane->published > limits->ring_bytes / 8)
-        tl_lane_publish(lane);
     lane->front = true;
     return true;
+}
+
+struct tl_record *tl_lane_record(struct tl_lane_reader *lane)
+{
+    lane->record.bytes = lane->store + lane->from;
+    return &lane->record;
+}
+
+void tl_lane_drop(struct tl_lane_reader *lane, struct tl_lane_limits *limits)
+{
+    forget(lane, limits, lane->record.size);
 }
 
 int tl_record_string(const struct tl_record *record, unsigned slot, const char **text, size_t *length)

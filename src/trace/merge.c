@@ -11,15 +11,17 @@
  * A lane that is busy has one hit under way, whose event may be as old as the moment at which the lane was last known
  * to be idle, but not older than the last event in it. That is how far the merge may go once the lane is empty. Mostly
  * the next look finds the lane idle. But a thread may be preempted in a hit, or be killed there, so a hit is waited for
- * only so long (patience), and not at all when a ring is half full: order is worth less than an event. An event that
+ * only so long (patience), and not at all while the stores are full: order is worth less than an event. An event that
  * comes out behind a younger one is counted as late.
  *
- * One event of each lane is copied to our own memory and ordered by a heap; events of equal age come out in order of
- * their lanes. Each poll ends: it goes no further than the heads it saw at its beginning.
+ * The oldest event of each lane is ordered by a heap; events of equal age come out in order of their lanes. Each poll
+ * ends: it gives out no more than what it found at its beginning. What comes in while it works is only brought to
+ * safety, so that rings do not run over because somebody reads slowly.
  */
 #include "trace/merge.h"
 
-#include <string.h>
+/* Events after which the rings are seen to, while events are given out. */
+enum { ABSORB_EVERY = 1024 };
 
 static bool older(const struct tl_reader *reader, uint16_t a, uint16_t b)
 {
@@ -55,15 +57,6 @@ static uint64_t certain(uint64_t tsc)
     return tsc > TL_HIT_SETTLE ? tsc - TL_HIT_SETTLE : 0;
 }
 
-/* How far the merge may go while this lane has no event to show. */
-static uint64_t lane_bound(const struct tl_reader *reader, const struct tl_lane_reader *lane, uint64_t now_ns)
-{
-    if (!lane->busy || now_ns - lane->busy_since_ns >= reader->patience_ns)
-        return UINT64_MAX;
-    uint64_t settled = certain(lane->settled);
-    return settled > lane->last_tsc ? settled : lane->last_tsc;
-}
-
 struct merge {
     tl_record_fn *fn;
     void *context;
@@ -71,60 +64,84 @@ struct merge {
     uint64_t now_ns;
     uint64_t bound; /* events older than this may be given out */
     bool wait;      /* for lanes that are busy */
+    bool stopped;   /* the callback has had enough */
 };
+
+/* How far the merge may go while this lane has no event to show. */
+static uint64_t lane_bound(const struct tl_reader *reader, const struct tl_lane_reader *lane, const struct merge *merge)
+{
+    /* A hit under way may be given up on, what is in the ring and did not fit into the store may not. */
+    bool wait = lane->busy && merge->wait && merge->now_ns - lane->busy_since_ns < reader->patience_ns;
+    if (!wait && !lane->behind)
+        return UINT64_MAX;
+    uint64_t settled = certain(lane->settled);
+    return settled > lane->last_tsc ? settled : lane->last_tsc;
+}
+
+/* Have a lane's next event, or let the merge go no further than is certain without. */
+static bool advance(struct tl_reader *reader, struct tl_lane_reader *lane, struct merge *merge)
+{
+    if (tl_lane_take(lane, &reader->limits, merge->newest))
+        return true;
+    merge->bound = earlier(merge->bound, lane_bound(reader, lane, merge));
+    return false;
+}
+
+static void give(struct tl_reader *reader, struct tl_lane_reader *lane, struct merge *merge)
+{
+    struct tl_record *record = tl_lane_record(lane);
+    record->time_ns = tl_clock_ns(&reader->clock, record->tsc);
+    if (record->tsc < reader->last_tsc)
+        reader->late++;
+    else
+        reader->last_tsc = record->tsc;
+    reader->seen++;
+    merge->stopped = merge->fn(merge->context, record) != 0;
+    tl_lane_drop(lane, &reader->limits);
+}
+
+static void absorb(struct tl_reader *reader)
+{
+    for (uint32_t i = 0; i < reader->layout.lane_count; i++)
+        tl_lane_absorb(&reader->lanes[i], &reader->limits);
+}
 
 /* Give out the events older than the bound. */
 static size_t run(struct tl_reader *reader, struct merge *merge)
 {
+    uint16_t *order = reader->order;
     size_t given = 0;
-    int stop = 0;
 
     reader->ordered = 0;
-    for (uint32_t i = 0; i < reader->layout.lane_count; i++) {
-        struct tl_lane_reader *lane = &reader->lanes[i];
-        if (tl_lane_take(lane, &reader->limits, merge->newest))
-            reader->order[reader->ordered++] = (uint16_t)i;
-        else if (merge->wait)
-            merge->bound = earlier(merge->bound, lane_bound(reader, lane, merge->now_ns));
-    }
+    for (uint32_t i = 0; i < reader->layout.lane_count; i++)
+        if (advance(reader, &reader->lanes[i], merge))
+            order[reader->ordered++] = (uint16_t)i;
     for (uint32_t i = reader->ordered / 2; i-- > 0;)
         sink(reader, i);
 
-    while (!stop && reader->ordered && reader->lanes[reader->order[0]].record.tsc < merge->bound) {
-        struct tl_lane_reader *lane = &reader->lanes[reader->order[0]];
-        struct tl_record *record = &lane->record;
-        record->time_ns = tl_clock_ns(&reader->clock, record->tsc);
-        if (record->tsc < reader->last_tsc)
-            reader->late++;
-        else
-            reader->last_tsc = record->tsc;
-        reader->seen++;
-        given++;
-        stop = merge->fn(merge->context, record);
-        lane->front = false;
-        if (!tl_lane_take(lane, &reader->limits, merge->newest)) {
-            if (merge->wait)
-                merge->bound = earlier(merge->bound, lane_bound(reader, lane, merge->now_ns));
-            reader->order[0] = reader->order[--reader->ordered];
-        }
+    while (!merge->stopped && reader->ordered && reader->lanes[order[0]].record.tsc < merge->bound) {
+        struct tl_lane_reader *lane = &reader->lanes[order[0]];
+        give(reader, lane, merge);
+        if (++given % ABSORB_EVERY == 0)
+            absorb(reader);
+        if (!advance(reader, lane, merge))
+            order[0] = order[--reader->ordered];
         if (reader->ordered)
             sink(reader, 0);
     }
-    for (uint32_t i = 0; i < reader->layout.lane_count; i++)
-        tl_lane_publish(&reader->lanes[i]);
     return given;
 }
 
-/* Look at all lanes. Returns whether a ring is half full. */
-static bool look(struct tl_reader *reader, uint64_t tsc, uint64_t now_ns)
+/* Look at all lanes. Returns whether all of them could be absorbed. */
+static bool look(struct tl_reader *reader, struct tl_clock_pair now)
 {
-    bool full = false;
+    bool all = true;
     for (uint32_t i = 0; i < reader->layout.lane_count; i++) {
         struct tl_lane_reader *lane = &reader->lanes[i];
-        tl_lane_look(lane, &reader->limits, tsc, now_ns);
-        full |= lane->limit - lane->tail >= reader->limits.ring_bytes / 2;
+        tl_lane_look(lane, &reader->limits, now.tsc, now.ns);
+        all &= !lane->behind;
     }
-    return full;
+    return all;
 }
 
 size_t tl_reader_poll(struct tl_reader *reader, tl_record_fn *fn, void *context)
@@ -133,27 +150,33 @@ size_t tl_reader_poll(struct tl_reader *reader, tl_record_fn *fn, void *context)
     struct tl_clock_pair before = tl_clock_refresh(&reader->clock);
 
     __atomic_store_n(&control->heartbeat, before.tsc, __ATOMIC_RELAXED);
-    bool full = look(reader, before.tsc, before.ns);
-    struct tl_clock_pair after = tl_clock_refresh(&reader->clock);
+    look(reader, before);
     struct merge merge = {.fn = fn,
                           .context = context,
-                          .newest = after.tsc,
+                          .newest = tl_clock_refresh(&reader->clock).tsc,
                           .now_ns = before.ns,
                           .bound = certain(before.tsc),
-                          .wait = !full};
+                          .wait = reader->limits.stored < reader->limits.store_most};
     return run(reader, &merge);
 }
 
 size_t tl_reader_drain(struct tl_reader *reader, tl_record_fn *fn, void *context)
 {
-    struct tl_clock_pair now = tl_clock_refresh(&reader->clock);
-    look(reader, now.tsc, now.ns);
-    struct tl_clock_pair after = tl_clock_refresh(&reader->clock);
-
+    size_t given = 0;
+    bool all = false;
+    /* With nobody writing, each round empties at least one lane that was behind. */
+    for (uint32_t round = 0; !all && round <= reader->layout.lane_count; round++) {
+        all = look(reader, tl_clock_refresh(&reader->clock));
+        struct merge merge = {.fn = fn,
+                              .context = context,
+                              .newest = tl_clock_refresh(&reader->clock).tsc,
+                              .bound = UINT64_MAX,
+                              .wait = false};
+        given += run(reader, &merge);
+        all |= merge.stopped;
+    }
     reader->unfinished = 0;
     for (uint32_t i = 0; i < reader->layout.lane_count; i++)
         reader->unfinished += reader->lanes[i].busy;
-    struct merge merge = {
-        .fn = fn, .context = context, .newest = after.tsc, .now_ns = now.ns, .bound = UINT64_MAX, .wait = false};
-    return run(reader, &merge);
+    return given;
 }

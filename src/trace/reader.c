@@ -54,8 +54,7 @@ static void resume(struct tl_lane_reader *lane, const struct tl_lane_limits *lim
     uint64_t tail = __atomic_load_n(&lane->shared->tail, __ATOMIC_RELAXED);
     if (head - tail > limits->ring_bytes || head % 8 || tail % 8)
         tail = head - head % 8;
-    lane->tail = lane->limit = tail;
-    tl_lane_publish(lane);
+    lane->tail = lane->last_head = tail;
 }
 
 int tl_reader_open(void *area, size_t size, const struct tl_hit_control *layout,
@@ -71,6 +70,7 @@ int tl_reader_open(void *area, size_t size, const struct tl_hit_control *layout,
     reader->area = area;
     reader->layout = *layout;
     reader->patience_ns = options ? options->patience_ns : TL_READER_PATIENCE_NS;
+    reader->limits.store_most = options && options->store_bytes ? options->store_bytes : TL_READER_STORE_BYTES;
     reader->limits.ring_bytes = layout->lane_bytes;
     reader->limits.probe_count = layout->probe_count;
     reader->limits.site_count = layout->site_count;
@@ -87,6 +87,10 @@ int tl_reader_open(void *area, size_t size, const struct tl_hit_control *layout,
 
 void tl_reader_close(struct tl_reader *reader)
 {
+    if (!reader)
+        return;
+    for (uint32_t i = 0; i < reader->layout.lane_count; i++)
+        free(reader->lanes[i].store);
     free(reader);
 }
 

@@ -19,9 +19,10 @@
 struct tl_reader;
 
 struct tl_reader_options {
-    uint64_t patience_ns; /* how long a lane that stays busy may hold back younger events of other lanes */
+    uint64_t patience_ns; /* how long a hit that does not end may hold back younger events of other lanes */
+    uint64_t store_bytes; /* how much may be held back altogether (beyond a ring's worth a lane); 0: the default */
 };
-enum { TL_READER_PATIENCE_NS = 100000000 };
+enum { TL_READER_PATIENCE_NS = 100000000, TL_READER_STORE_BYTES = 1 << 26 };
 
 /* One event, checked and copied out of the area; valid until the callback that was given it returns. */
 struct tl_record {
@@ -48,7 +49,7 @@ struct tl_reader_totals {
     uint64_t seen;    /* events given to callbacks */
     uint64_t lost;    /* events for which a ring had no room */
     uint64_t missed;  /* hits that found no lane */
-    uint64_t late;    /* of those seen: given out behind a younger one, its lane having been waited for too long */
+    uint64_t late;    /* of those seen: given out behind a younger one, its hit having been waited for too long */
     uint64_t damaged; /* times that a lane's content made no sense and was thrown away */
     uint64_t
         unfinished; /* hits that were under way in the target when it was drained for the last time: it died in them */

@@ -41,9 +41,9 @@ struct tl_probe_info {
 struct tl_hit_line {
     const struct tl_probe_info *probe;
     const struct tl_record *record;
-    int pid, tid;             /* in our name space */
-    const char *comm;         /* never NULL */
-    uint64_t addr;            /* of the probed instruction */
+    int pid, tid;     /* in our name space */
+    const char *comm; /* never NULL */
+    uint64_t addr;    /* of the probed instruction */
     /* Names an address, for TL_SHOW_SYMBOL; NULL: shown in hexadecimal. */
     void (*describe)(void *context, uint64_t addr, char *text, size_t size);
     void *describe_context;

@@ -39,13 +39,27 @@ static struct tl_record record(void)
                               .bytes = (const uint8_t *)&raw};
 }
 
-static const struct tl_arg_info
-    some[] = {{"size", TL_SHOW_UNSIGNED, 0}},
-    all[] = {{"u", TL_SHOW_UNSIGNED, 1},     {"s", TL_SHOW_SIGNED, 2},        {"x", TL_SHOW_HEX, 3},
-             {"text", TL_SHOW_STRING, 4},    {"min", TL_SHOW_SIGNED, 5},      {"bad", TL_SHOW_HEX, 6},
-             {"badtext", TL_SHOW_STRING, 7}, {"absent", TL_SHOW_UNSIGNED, 8}, {"beyond", TL_SHOW_UNSIGNED, 200},
-             {"notext", TL_SHOW_STRING, 1},  {"who", TL_SHOW_COMM, 0}};
+static const struct tl_arg_info some[] = {{"size", TL_SHOW_UNSIGNED, 0, NULL}},
+                                all[] = {{"u", TL_SHOW_UNSIGNED, 1, NULL},
+                                         {"s", TL_SHOW_SIGNED, 2, NULL},
+                                         {"x", TL_SHOW_HEX, 3, NULL},
+                                         {"text", TL_SHOW_STRING, 4, NULL},
+                                         {"min", TL_SHOW_SIGNED, 5, NULL},
+                                         {"bad", TL_SHOW_HEX, 6, NULL},
+                                         {"badtext", TL_SHOW_STRING, 7, NULL},
+                                         {"absent", TL_SHOW_UNSIGNED, 8, NULL},
+                                         {"beyond", TL_SHOW_UNSIGNED, 200, NULL},
+                                         {"notext", TL_SHOW_STRING, 1, NULL},
+                                         {"who", TL_SHOW_COMM, 0, NULL},
+                                         {"fixed", TL_SHOW_TEXT, 9, "a \"b\""},
+                                         {"letter", TL_SHOW_CHAR, 0, NULL},
+                                         {"where", TL_SHOW_SYMBOL, 3, NULL}};
 static char long_frame[HUGE_STRING];
+
+static void describe(void *context, uint64_t addr, char *text, size_t size)
+{
+    snprintf(text, size, "%s+0x%lx", (const char *)context, (unsigned long)(addr & 0xf));
+}
 
 static void write_all(const struct tl_format *format, FILE *out)
 {
@@ -66,6 +80,9 @@ static void write_all(const struct tl_format *format, FILE *out)
                                 .tid = 12,
                                 .comm = "a\xff \"b\"\n\x1b[1m\xc2\x9b\xc3\xa9",
                                 .addr = 0};
+    format->hit(out, &line);
+    line.describe = describe;
+    line.describe_context = (void *)(uintptr_t) "main";
     format->hit(out, &line);
     line = (struct tl_hit_line){.probe = &plain,
                                 .record = &early,

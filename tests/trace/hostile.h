@@ -33,7 +33,7 @@ static inline int witness(void *context, const struct tl_record *record)
     w->events++;
     if (w->sink) {
         static const struct tl_arg_info args[] = {
-            {"s", TL_SHOW_STRING, 0}, {"n", TL_SHOW_SIGNED, 1}, {"h", TL_SHOW_HEX, 40}};
+            {"s", TL_SHOW_STRING, 0, NULL}, {"n", TL_SHOW_SIGNED, 1, NULL}, {"h", TL_SHOW_HEX, 40, NULL}};
         static const struct tl_probe_info probe = {"p", "jump", args, 3};
         const struct tl_hit_line line = {.probe = &probe, .record = record, .comm = "c"};
         tl_format_json.hit(w->sink, &line);

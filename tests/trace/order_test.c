@@ -111,19 +111,74 @@ static void a_lane_that_stays_busy_is_not_waited_for_any_longer(void **state)
     assert_int_equal(end(&world).late, 1);
 }
 
-static void a_ring_half_full_ends_the_waiting(void **state)
+static void what_has_to_wait_makes_room_in_its_ring(void **state)
 {
     (void)state;
     struct world world = begin(&forever);
-    area_lane(&world.area, 1)->busy = 1;
     uint32_t n = 0;
-    while ((n + 1) * sizeof(struct tl_event) < RING / 2)
-        area_event(&world.area, 0, 1000 + n++, 0, 1);
+    area_lane(&world.area, 1)->busy = 1;
+    for (; n < 9 * RING / sizeof(struct tl_event); n++) {
+        assert_true(area_event(&world.area, 0, 1000 + n, 0, n));
+        assert_string_equal(polled(&world), "");
+    }
+    area_event(&world.area, 1, 999, 0, 7777);
+    area_lane(&world.area, 1)->busy = 0;
+    assert_int_equal(tl_reader_poll(world.reader, take, &world), n + 1);
+    assert_int_equal(world.tids[0], 7777);
+    for (uint32_t i = 0; i < n; i++)
+        assert_int_equal(world.tids[1 + i], i);
+    struct tl_reader_totals totals = end(&world);
+    assert_int_equal(totals.late + totals.lost + totals.damaged, 0);
+}
+
+static void full_stores_end_the_waiting(void **state)
+{
+    (void)state;
+    const struct tl_reader_options small = {.patience_ns = UINT64_MAX, .store_bytes = 2 * sizeof(struct tl_event)};
+    struct world world = begin(&small);
+    area_lane(&world.area, 1)->busy = 1;
+    area_event(&world.area, 0, 1000, 0, 1);
     assert_string_equal(polled(&world), "");
-    for (int i = 0; i < 2; i++) /* the reader has one of them in its hands */
-        area_event(&world.area, 0, 1000 + n++, 0, 1);
-    assert_int_equal(tl_reader_poll(world.reader, take, &world), n);
-    end(&world);
+    area_event(&world.area, 0, 1001, 0, 2);
+    assert_string_equal(polled(&world), "1 2");
+    assert_int_equal(end(&world).late, 0);
+}
+
+/* Lane 0 has more than its store may take; what lane 1 has is younger. */
+static struct world with_a_lane_behind(void)
+{
+    const struct tl_reader_options small = {.patience_ns = UINT64_MAX, .store_bytes = 1};
+    struct world world = begin(&small);
+    for (uint32_t i = 0; i < 3; i++)
+        area_event(&world.area, 0, 10 + i, 0, 1 + i);
+    area_lane(&world.area, 0)->busy = 1;
+    world.stop_at = 1;
+    assert_string_equal(polled(&world), "1");
+    area_lane(&world.area, 0)->busy = 0;
+    for (uint32_t i = 0; i < 3; i++) {
+        area_event(&world.area, 0, 20 + i, 0, 4 + i);
+        area_event(&world.area, 1, 30 + i, 0, 7 + i);
+    }
+    return world;
+}
+
+static void full_stores_do_not_change_the_order(void **state)
+{
+    (void)state;
+    struct world world = with_a_lane_behind();
+    assert_string_equal(polled(&world), "2 3");
+    assert_string_equal(polled(&world), "4 5 6 7 8 9");
+    assert_int_equal(end(&world).late, 0);
+}
+
+static void draining_fetches_in_as_many_rounds_as_it_takes(void **state)
+{
+    (void)state;
+    struct world world = with_a_lane_behind();
+    assert_int_equal(tl_reader_drain(world.reader, take, &world), 8);
+    for (uint32_t i = 0; i < 9; i++)
+        assert_int_equal(world.tids[i], 1 + i);
+    assert_int_equal(end(&world).late, 0);
 }
 
 static void an_event_from_the_future_is_no_younger_than_now(void **state)
@@ -176,7 +231,10 @@ int main(void)
         cmocka_unit_test(events_of_one_age_come_out_in_order_of_their_lanes),
         cmocka_unit_test(a_busy_lane_holds_back_what_may_be_younger_than_its_event),
         cmocka_unit_test(a_lane_that_stays_busy_is_not_waited_for_any_longer),
-        cmocka_unit_test(a_ring_half_full_ends_the_waiting),
+        cmocka_unit_test(what_has_to_wait_makes_room_in_its_ring),
+        cmocka_unit_test(full_stores_end_the_waiting),
+        cmocka_unit_test(full_stores_do_not_change_the_order),
+        cmocka_unit_test(draining_fetches_in_as_many_rounds_as_it_takes),
         cmocka_unit_test(an_event_from_the_future_is_no_younger_than_now),
         cmocka_unit_test(a_callback_may_end_the_poll_behind_any_event),
         cmocka_unit_test(draining_gives_out_all_and_counts_what_was_under_way),
