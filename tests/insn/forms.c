@@ -110,7 +110,7 @@ static struct form *find(struct form_set *set, const struct form_key *key)
     return form;
 }
 
-void forms_add(struct form_set *set, const uint8_t *bytes, size_t length)
+void forms_add(struct form_set *set, const uint8_t *bytes, size_t length, uint16_t variety)
 {
     ZydisDecoder decoder;
     ZydisDecodedInstruction zydis;
@@ -119,6 +119,7 @@ void forms_add(struct form_set *set, const uint8_t *bytes, size_t length)
     if (ZYAN_FAILED(ZydisDecoderDecodeFull(&decoder, bytes, length, &zydis, operands)))
         errx(1, "what a sweep trusts does not decode");
     struct form_key key = key_of(&zydis, operands);
+    key.variety = variety;
     struct form *form = find(set, &key);
     uint64_t displacement = (uint64_t)llabs(zydis.raw.disp.value);
     form->seen++;
@@ -138,7 +139,7 @@ void forms_add_subject(struct form_set *set, const char *name)
         struct tl_sweep sweep;
         tl_subject_sweep(&subject, range, &sweep);
         for (uint64_t addr = tl_sweep_next(&sweep, 0); addr; addr = tl_sweep_next(&sweep, addr + 1))
-            forms_add(set, range->bytes + (addr - range->addr), range->size - (addr - range->addr));
+            forms_add(set, range->bytes + (addr - range->addr), range->size - (addr - range->addr), 0);
         tl_sweep_free(&sweep);
     }
     tl_subject_close(&subject);

@@ -19,6 +19,7 @@ struct form_operand {
 struct form_key {
     uint64_t prefixes;
     uint16_t mnemonic, vector_length;
+    uint16_t variety; /* 0, or a number of its own for an instruction that is to be a form of its own */
     uint8_t encoding, opcode_map, opcode, operand_width, address_width;
     uint8_t mask, broadcast, rounding, sae, rip_relative, operand_count;
     struct form_operand operands[5];
@@ -39,7 +40,7 @@ struct form_set {
 void forms_init(struct form_set *set);
 void forms_free(struct form_set *set);
 /* Count one instruction. */
-void forms_add(struct form_set *set, const uint8_t *bytes, size_t length);
+void forms_add(struct form_set *set, const uint8_t *bytes, size_t length, uint16_t variety);
 /* All instructions of a subject. */
 void forms_add_subject(struct form_set *set, const char *name);
 /* "mov rax, qword ptr [rip+0x10]" for the example, as if it stood at 0. */

@@ -31,8 +31,9 @@ struct xpart_place machine_xparts[XPART_COUNT];
 static const int register_slots[16] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
                                        REG_R8,  REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15};
 static struct cpu home;
-static const struct cpu *start_state;
-static struct outcome *result;
+/* volatile: the compiler does not believe that a system call gets back into this file. */
+static const struct cpu *volatile start_state;
+static struct outcome *volatile result;
 
 uint64_t *machine_parts_used(struct cpu *cpu)
 {
@@ -108,17 +109,18 @@ static void begin(int signal, siginfo_t *info, void *context)
 static void end(int signal, siginfo_t *info, void *context)
 {
     __asm__ volatile("sub $128, %%rsp; push $0x202; popfq; add $128, %%rsp" : : : "memory", "cc");
-    if (!result)
-        _exit(126); /* not ours: the test itself has gone wrong */
+    struct outcome *outcome = result;
     ucontext_t *frame = context;
-    result->cpu.fs_base = get_segment_base(ARCH_GET_FS);
-    result->cpu.gs_base = get_segment_base(ARCH_GET_GS);
-    take(frame, &result->cpu);
-    result->signal = signal;
-    result->code = info->si_code;
-    result->address = (uint64_t)info->si_addr;
-    result->trap = (uint64_t)frame->uc_mcontext.gregs[REG_TRAPNO];
-    result->error = (uint64_t)frame->uc_mcontext.gregs[REG_ERR];
+    if (!outcome)
+        _exit(126); /* not ours: the test itself has gone wrong */
+    outcome->cpu.fs_base = get_segment_base(ARCH_GET_FS);
+    outcome->cpu.gs_base = get_segment_base(ARCH_GET_GS);
+    take(frame, &outcome->cpu);
+    outcome->signal = signal;
+    outcome->code = info->si_code;
+    outcome->address = (uint64_t)info->si_addr;
+    outcome->trap = (uint64_t)frame->uc_mcontext.gregs[REG_TRAPNO];
+    outcome->error = (uint64_t)frame->uc_mcontext.gregs[REG_ERR];
     put(frame, &home);
     set_segment_base(ARCH_SET_GS, home.gs_base);
     set_segment_base(ARCH_SET_FS, home.fs_base);
@@ -128,7 +130,6 @@ static void end(int signal, siginfo_t *info, void *context)
  * back into this file: it is told that memory changes. */
 static void interrupt(void)
 {
-    __asm__ volatile("" : : : "memory");
     syscall(SYS_tgkill, getpid(), gettid(), SIGUSR1);
     __asm__ volatile("" : : : "memory");
 }

@@ -62,6 +62,7 @@ static const struct {
     ROW(0xc5, 0xf8, 0x10, 0x05, 0, 0, 0, 0),             /* vmovups xmm0, [rip]: VEX of two bytes */
     ROW(0xc4, 0x41, 0x78, 0x10, 0x05, 0, 0, 0, 0),       /* … of three, its extension bits all set */
     ROW(0x62, 0x61, 0x7c, 0x48, 0x10, 0x05, 0, 0, 0, 0), /* vmovups zmm24, [rip] */
+    ROW(0x62, 0x91, 0x7c, 0x48, 0x10, 0x05, 0, 0, 0, 0), /* vmovups zmm0, [rip], needless bits for base and index */
     ROW(0x62, 0xf1, 0x74, 0x59, 0x58, 0x05, 0, 0, 0, 0), /* vaddps zmm0{k1}, zmm1, dword [rip] to all */
     ROW(0x62, 0xf1, 0x7c, 0x49, 0x11, 0x05, 0, 0, 0, 0), /* vmovups [rip]{k1}, zmm0 */
     ROW(0x4f, 0x8b, 0x05, 0, 0, 0, 0),                   /* mov r8, [rip], needless REX bits */
@@ -116,5 +117,5 @@ static const struct {
 void rare_forms_add(struct form_set *set)
 {
     for (size_t i = 0; i < sizeof rare / sizeof *rare; i++)
-        forms_add(set, rare[i].bytes, rare[i].length);
+        forms_add(set, rare[i].bytes, rare[i].length, (uint16_t)(i + 1));
 }
