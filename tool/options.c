@@ -24,12 +24,12 @@ static const char usage_probe[] =
     "  -e SPEC    what to probe: malloc, 'libc!mem*', 'r:libc:read ret=$retval', ...; may be repeated\n"
     "  -p PID     a running process\n"
     "  -o FILE    write events to FILE instead of standard output\n"
-    "  -n N       stop after exactly N events\n"
     "  -t SECONDS stop after a time\n"
     "  --json     one JSON object a line\n"
     "  --tactic LIST  only these, of: jump, jump-punned\n"
     "  -q, -v     say less, say more\n";
-static const char usage_trace[] = "  --block    the program waits rather than lose an event\n";
+static const char usage_trace[] = "  -n N       stop after exactly N events\n"
+                                  "  --block    the program waits rather than lose an event\n";
 static const char usage_count[] = "  --every-instruction  count each instruction of the named functions\n";
 static const char usage_list[] = "usage: trapline list [--json] (PATH | -p PID) [GLOB]\n";
 static const char usage_doctor[] = "usage: trapline doctor [--json]\n";
@@ -96,6 +96,8 @@ static bool read_tactics(const char *text, uint32_t *tactics)
             *tactics |= 1u << TL_TACTIC_NOP;
         text += length + (text[length] == ',');
     }
+    if (!*tactics)
+        complain("--tactic: a list of jump, jump-punned is expected");
     return *tactics != 0;
 }
 
@@ -180,6 +182,8 @@ static int check_together(const char *command, unsigned takes, const struct opti
             wrong = "give either -p PID or a command, not both";
         else if (options->every_instruction && !(takes & OPTIONS_COUNT))
             wrong = "--every-instruction is for count";
+        else if (options->limit && (takes & OPTIONS_COUNT))
+            wrong = "-n is for trace: counting makes no events";
         else if (options->block && (takes & OPTIONS_COUNT))
             wrong = "--block is for trace: counting loses nothing";
     }

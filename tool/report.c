@@ -129,11 +129,21 @@ static int show(void *context, const struct tl_record *record)
     return report_is_full(report);
 }
 
+/* The first failure is said. That nobody reads on is none: who closes the pipe has seen enough. */
+static void flush(struct report *report)
+{
+    if ((!fflush(report->out) && !ferror(report->out)) || report->write_failed)
+        return;
+    report->write_failed = true;
+    if (errno != EPIPE)
+        complain("%s: %s", report->options->output ? report->options->output : "standard output", strerror(errno));
+}
+
 size_t report_poll(struct report *report)
 {
     size_t events = tl_reader_poll(report->reader, show, report);
-    if (events && fflush(report->out))
-        report->write_failed = true;
+    if (events)
+        flush(report);
     return events;
 }
 
@@ -175,8 +185,7 @@ void report_finish(struct report *report)
         .missed = totals.missed, .lost = totals.lost, .refused = refused_probes(report->placed)};
     summary.hits = report->count ? report_counts(report) : report->shown + totals.lost + totals.missed;
     report->format->summary(report->out, &summary);
-    if (fflush(report->out) && !report->write_failed && errno != EPIPE)
-        complain("%s: %s", report->options->output ? report->options->output : "standard output", strerror(errno));
+    flush(report);
 }
 
 void report_close(struct report *report)
