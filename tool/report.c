@@ -152,6 +152,15 @@ bool report_is_full(const struct report *report)
     return report->write_failed || (report->options->limit && report->shown >= report->options->limit);
 }
 
+/* The busiest first; otherwise in the order of the specs and of their addresses. */
+static int by_hits(const void *left, const void *right)
+{
+    const struct tl_count_line *a = left, *b = right;
+    if (a->hits != b->hits)
+        return a->hits > b->hits ? -1 : 1;
+    return a->probe < b->probe ? -1 : a->probe > b->probe;
+}
+
 static uint64_t report_counts(struct report *report)
 {
     const struct tl_selection *selection = &report->placed->selection;
@@ -166,6 +175,7 @@ static uint64_t report_counts(struct report *report)
             if (selection->probes[i].why == TL_WHY_NONE && (counts[i] || !of_glob || report->options->verbose))
                 lines[used++] = (struct tl_count_line){.probe = &report->infos[i], .hits = counts[i]};
         }
+        qsort(lines, used, sizeof *lines, by_hits);
         report->format->counts(report->out, lines, used);
     } else {
         complain("out of memory");
