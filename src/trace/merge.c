@@ -100,8 +100,16 @@ static void give(struct tl_reader *reader, struct tl_lane_reader *lane, struct m
     tl_lane_drop(lane, &reader->limits);
 }
 
+static void beat(struct tl_reader *reader, uint64_t tsc)
+{
+    struct tl_hit_control *control = (struct tl_hit_control *)reader->area;
+    __atomic_store_n(&control->heartbeat, tsc, __ATOMIC_RELAXED);
+}
+
+/* Bring to safety what has come in since the look, and let writers that wait for room know that there is some. */
 static void absorb(struct tl_reader *reader)
 {
+    beat(reader, tl_clock_tsc());
     for (uint32_t i = 0; i < reader->layout.lane_count; i++)
         tl_lane_absorb(&reader->lanes[i], &reader->limits);
 }
@@ -146,10 +154,9 @@ static bool look(struct tl_reader *reader, struct tl_clock_pair now)
 
 size_t tl_reader_poll(struct tl_reader *reader, tl_record_fn *fn, void *context)
 {
-    struct tl_hit_control *control = (struct tl_hit_control *)reader->area;
     struct tl_clock_pair before = tl_clock_refresh(&reader->clock);
 
-    __atomic_store_n(&control->heartbeat, before.tsc, __ATOMIC_RELAXED);
+    beat(reader, before.tsc);
     look(reader, before);
     struct merge merge = {.fn = fn,
                           .context = context,
