@@ -47,11 +47,50 @@ struct tl_probe *tl_selecting_probe(struct tl_selecting *selecting)
     return probe;
 }
 
-/* The functions that one spec matched in one module. */
+/* What one spec matched in one module: where it runs, and by which name. For an ifunc that is where its resolver led.
+ */
+struct match {
+    const struct tl_module *module;
+    const struct tl_function *function; /* NULL: no function is known there */
+    const char *name;
+    uint64_t addr; /* live */
+    bool unresolved;
+};
+
 struct matches {
-    const struct tl_function **functions;
+    struct tl_selecting *selecting;
+    const struct tl_spec *spec;
+    const struct tl_module *module;
+    struct match *items;
     size_t count, room;
 };
+
+/* An ifunc's symbol is its resolver; probe what the resolver chose, wherever that lies. */
+static void follow_ifunc(const struct matches *matches, struct match *match)
+{
+    const struct tl_selecting *selecting = matches->selecting;
+    uint64_t live;
+    int error = tl_modules_resolve_ifunc(selecting->modules, match->module, match->function, selecting->options->read,
+                                         selecting->options->host, &live);
+    const struct tl_module *target = error ? NULL : tl_modules_at(selecting->modules, live);
+    if (!target || !target->object) {
+        match->unresolved = true;
+        return;
+    }
+    if (!matches->spec->is_glob) {
+        char where[256];
+        tl_modules_describe(selecting->modules, live, where, sizeof where);
+        char *offset = strstr(where, "+0x0");
+        if (offset && !offset[4])
+            *offset = '\0';
+        notice(selecting, "%s is an indirect function of %s; here it runs %s", match->name,
+               base_name(match->module->path), where);
+    }
+    const struct tl_function *chosen = tl_object_function_at(target->object, live - target->bias);
+    match->module = target;
+    match->function = chosen && chosen->addr == live - target->bias ? chosen : NULL;
+    match->addr = live;
+}
 
 static int collect(void *context, const struct tl_function *function)
 {
@@ -60,13 +99,19 @@ static int collect(void *context, const struct tl_function *function)
         return 0;
     if (matches->count == matches->room) {
         size_t room = matches->room ? matches->room * 2 : 64;
-        const struct tl_function **grown = realloc(matches->functions, room * sizeof(const struct tl_function *));
+        struct match *grown = realloc(matches->items, room * sizeof *grown);
         if (!grown)
             return -ENOMEM;
-        matches->functions = grown;
+        matches->items = grown;
         matches->room = room;
     }
-    matches->functions[matches->count++] = function;
+    struct match *match = &matches->items[matches->count++];
+    *match = (struct match){.module = matches->module,
+                            .function = function,
+                            .name = function->name,
+                            .addr = function->addr + matches->module->bias};
+    if (function->kind == TL_FUNCTION_IFUNC)
+        follow_ifunc(matches, match);
     return 0;
 }
 
@@ -79,12 +124,12 @@ static size_t underscores(const char *name)
  * underscores, shorter. */
 static int by_address_then_name(const void *left, const void *right)
 {
-    const struct tl_function *a = *(const struct tl_function *const *)left,
-                             *b = *(const struct tl_function *const *)right;
+    const struct match *a = left, *b = right;
     if (a->addr != b->addr)
         return a->addr < b->addr ? -1 : 1;
-    if (a->global != b->global)
-        return a->global ? -1 : 1;
+    bool global_a = a->function && a->function->global, global_b = b->function && b->function->global;
+    if (global_a != global_b)
+        return global_a ? -1 : 1;
     size_t ua = underscores(a->name), ub = underscores(b->name);
     if (ua != ub)
         return ua < ub ? -1 : 1;
@@ -134,51 +179,34 @@ static int add(struct tl_selecting *selecting, const struct tl_spec *spec, const
     return spec->is_return ? tl_places_of_exits(selecting, index) : tl_places_at(selecting, index);
 }
 
-/* An ifunc's symbol is its resolver; probe what the resolver chose, wherever that lies. */
-static int add_ifunc(struct tl_selecting *selecting, const struct tl_spec *spec, const struct tl_module *module,
-                     const struct tl_function *function)
+static int add_match(struct matches *matches, const struct match *match)
 {
-    uint64_t live;
-    int error = tl_modules_resolve_ifunc(selecting->modules, module, function, selecting->options->read,
-                                         selecting->options->host, &live);
-    const struct tl_module *target = error ? NULL : tl_modules_at(selecting->modules, live);
-    if (!target || !target->object)
-        return add(selecting, spec, module, function, function->name, function->addr, TL_WHY_IFUNC);
-    uint64_t file_addr = live - target->bias;
-    const struct tl_function *chosen = tl_object_function_at(target->object, file_addr);
-    char where[256];
-    tl_modules_describe(selecting->modules, live, where, sizeof where);
-    if (!spec->is_glob)
-        notice(selecting, "%s is an indirect function of %s; here it runs %s", function->name, base_name(module->path),
-               where);
-    if (!chosen || chosen->addr != file_addr)
-        return add(selecting, spec, target, NULL, function->name, file_addr, TL_WHY_NOT_CODE);
-    return add(selecting, spec, target, chosen, function->name, file_addr + spec->offset, TL_WHY_NONE);
+    enum tl_why why = match->unresolved ? TL_WHY_IFUNC : match->function ? TL_WHY_NONE : TL_WHY_NOT_CODE;
+    return add(matches->selecting, matches->spec, match->module, match->function, match->name,
+               match->addr - match->module->bias + matches->spec->offset, why);
 }
 
-static int add_matches(struct tl_selecting *selecting, const struct tl_spec *spec, const struct tl_module *module,
-                       struct matches *matches)
+static int add_matches(struct matches *matches)
 {
-    qsort(matches->functions, matches->count, sizeof(const struct tl_function *), by_address_then_name);
+    const struct tl_spec *spec = matches->spec;
+    qsort(matches->items, matches->count, sizeof *matches->items, by_address_then_name);
     size_t distinct = 0;
     for (size_t i = 0; i < matches->count; i++) {
-        const struct tl_function *function = matches->functions[i];
-        if (i && function->addr == matches->functions[i - 1]->addr) {
+        const struct match *match = &matches->items[i];
+        if (i && match->addr == match[-1].addr) {
             /* An alias: one probe serves both names. */
-            if (!spec->is_glob && strcmp(function->name, matches->functions[i - 1]->name))
-                notice(selecting, "%s and %s are one function", matches->functions[i - 1]->name, function->name);
+            if (!spec->is_glob && strcmp(match->name, match[-1].name))
+                notice(matches->selecting, "%s and %s are one function", match[-1].name, match->name);
             continue;
         }
         distinct++;
-        int error = function->kind == TL_FUNCTION_IFUNC ? add_ifunc(selecting, spec, module, function)
-                                                        : add(selecting, spec, module, function, function->name,
-                                                              function->addr + spec->offset, TL_WHY_NONE);
+        int error = add_match(matches, match);
         if (error)
             return error;
     }
     if (distinct > 1 && !spec->is_glob)
-        notice(selecting, "%s has %zu functions named %s: all are probed", base_name(module->path), distinct,
-               spec->symbol);
+        notice(matches->selecting, "%s has %zu functions named %s: all are probed", base_name(matches->module->path),
+               distinct, spec->symbol);
     return 0;
 }
 
@@ -202,15 +230,15 @@ static int select_unnamed(struct tl_selecting *selecting, const struct tl_spec *
 static int select_symbol(struct tl_selecting *selecting, const struct tl_spec *spec, const struct tl_module *module,
                          size_t *found)
 {
-    struct matches matches = {0};
+    struct matches matches = {.selecting = selecting, .spec = spec, .module = module};
     int error = tl_object_match(module->object, spec->symbol, collect, &matches);
     if (!error && !matches.count && !strcmp(spec->symbol, "*"))
         return select_unnamed(selecting, spec, module, found);
     if (!error && matches.count) {
         *found += matches.count;
-        error = add_matches(selecting, spec, module, &matches);
+        error = add_matches(&matches);
     }
-    free(matches.functions);
+    free(matches.items);
     return error;
 }
 
