@@ -61,6 +61,8 @@ static struct tl_arena *open_arena(struct tl_arenas *arenas, uint64_t near, size
     for (; size >= smallest; size = size / 2 & ~(uint64_t)(TL_PAGE - 1)) {
         uint64_t addr;
         int taken = tl_space_take_near(arenas->space, near, TL_PAGE + size, reach_new, &addr);
+        if (!taken)
+            taken = tl_space_take(arenas->also, addr, addr + TL_PAGE + size);
         if (!taken) {
             grown[arenas->count] = (struct tl_arena){.gate = addr, .size = size};
             return &grown[arenas->count++];

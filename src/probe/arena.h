@@ -17,7 +17,7 @@ struct tl_arena {
 };
 
 struct tl_arenas {
-    struct tl_space *space;
+    struct tl_space *space, *also; /* where to look for room, and where to take it too */
     struct tl_arena *arenas;
     size_t count, most; /* how many there are, and may be */
 };

@@ -25,8 +25,10 @@ static uint64_t jump_end(const struct tl_job *job)
 size_t tl_cluster_end(const struct tl_planner *planner, size_t first)
 {
     size_t end = first + 1;
-    while (end < planner->count && planner->jobs[end].site->addr < jump_end(&planner->jobs[end - 1]))
-        end++;
+    uint64_t reach = jump_end(&planner->jobs[first]);
+    for (; end < planner->count && planner->jobs[end].site->addr < reach; end++)
+        if (jump_end(&planner->jobs[end]) > reach)
+            reach = jump_end(&planner->jobs[end]);
     return end;
 }
 
@@ -72,6 +74,7 @@ static bool place(struct tl_planner *planner, size_t number, unsigned choice)
     }
     uint8_t text[TL_TEXT_BYTES];
     current_text(planner, number, text);
+    planner->landings.space = job->yielded ? &planner->yielded : &planner->space;
     job->placed = tl_tactic_punned(&planner->landings, job, text, planner->guard, choice);
     return job->placed;
 }
@@ -147,7 +150,7 @@ static enum tl_why reason(const struct tl_planner *planner, const struct tl_job 
 {
     if (planner->landings.starved)
         return TL_WHY_MAPPINGS;
-    enum tl_why alone = tl_tactic_alone(&planner->space, job->site, planner->tactics);
+    enum tl_why alone = tl_tactic_alone(&planner->yielded, job->site, planner->tactics);
     if (alone != TL_WHY_NONE)
         return alone;
     return has_neighbours ? TL_WHY_CONFLICT : TL_WHY_NO_ROOM;
@@ -162,6 +165,9 @@ void tl_cluster_place(struct tl_planner *planner, size_t first, size_t end)
         planner->landings.starved = false;
         job->leaned_on = i > first;
         if (place(planner, i, 0) || negotiate(planner, i))
+            continue;
+        job->yielded = true;
+        if (place(planner, i, 0))
             continue;
         job->site->why = (uint8_t)reason(planner, job, end - first > 1);
     }

@@ -256,7 +256,8 @@ static bool add_whole(struct tl_landings *landings, uint64_t addr, uint64_t tram
 /* The first byte of the stub that begins at `addr`, if it is one of the latest (a neighbour's); or -1. */
 static int first_byte(const struct tl_landings *landings, uint64_t addr)
 {
-    static const int bytes[] = {[TL_STUB_NEAR] = 0xe9, [TL_STUB_FAR] = 0xff, [TL_STUB_SHORT] = 0xeb};
+    static const int bytes[] = {
+        [TL_STUB_NEAR] = 0xe9, [TL_STUB_FAR] = 0xff, [TL_STUB_SHORT] = 0xeb, [TL_STUB_POINTER] = -1};
     size_t oldest = landings->stub_count > LATEST ? landings->stub_count - LATEST : 0;
     for (size_t i = landings->stub_count; i-- > oldest;)
         if (landings->stubs[i].addr == addr)
@@ -297,8 +298,11 @@ static bool add_short(struct tl_landings *landings, uint64_t addr, uint64_t tram
     return false;
 }
 
-bool tl_landing_put(struct tl_landings *landings, uint64_t addr, uint64_t trampoline)
+bool tl_landing_put(struct tl_landings *landings, uint64_t addr, uint64_t trampoline, bool pointer)
 {
+    if (pointer)
+        return is_room(landings, addr, TL_STUB_POINTER_BYTES) &&
+               add_stub(landings, addr, trampoline, TL_STUB_POINTER, TL_STUB_POINTER_BYTES);
     return add_whole(landings, addr, trampoline) || add_short(landings, addr, trampoline);
 }
 
@@ -307,12 +311,12 @@ bool tl_landing_place(struct tl_landings *landings, const struct tl_window *wind
 {
     size_t mark = landings->stub_count;
     *complete = true;
-    if (!tl_landing_put(landings, addr, window->trampoline))
+    if (!tl_landing_put(landings, addr, window->trampoline, window->pointer))
         return false;
     for (unsigned i = 0; i < window->variants; i++) {
         uint64_t at = addr + (uint64_t)window->shift[i];
-        bool put =
-            !(landings->frugal && !tl_landing_page(landings, at)) && tl_landing_put(landings, at, window->trampoline);
+        bool put = !(landings->frugal && !tl_landing_page(landings, at)) &&
+                   tl_landing_put(landings, at, window->trampoline, window->pointer);
         if (put)
             continue;
         *complete = false;

@@ -12,11 +12,13 @@
 #include "probe/space.h"
 
 enum tl_stub_form {
-    TL_STUB_NEAR, /* e9 rel32, 5 bytes */
-    TL_STUB_FAR,  /* ff 25 0, address, 14 bytes: the trampoline is out of reach of a rel32 */
-    TL_STUB_SHORT /* eb rel8, to another stub; of its second byte a neighbour may be the owner */
+    TL_STUB_NEAR,   /* e9 rel32, 5 bytes */
+    TL_STUB_FAR,    /* ff 25 0, address, 14 bytes: the trampoline is out of reach of a rel32 */
+    TL_STUB_SHORT,  /* eb rel8, to another stub; of its second byte a neighbour may be the owner */
+    TL_STUB_POINTER /* no code: the trampoline's address, which the site's jump reads */
 };
-enum { TL_STUB_NEAR_BYTES = 5, TL_STUB_FAR_BYTES = 14, TL_STUB_SHORT_BYTES = 2, TL_VARIANTS_MAX = 15 };
+enum { TL_STUB_NEAR_BYTES = 5, TL_STUB_FAR_BYTES = 14, TL_STUB_SHORT_BYTES = 2, TL_STUB_POINTER_BYTES = 8 };
+enum { TL_VARIANTS_MAX = 15 };
 
 struct tl_stub {
     uint64_t addr, target;
@@ -69,8 +71,8 @@ struct tl_region *tl_landing_region(const struct tl_landings *landings, uint64_t
 
 /* Bytes of the stub that leads from anywhere in the page of `addr` to `trampoline`. */
 unsigned tl_stub_bytes(uint64_t addr, uint64_t trampoline);
-/* Put a stub, of whatever form there is room for, at exactly `addr`. */
-bool tl_landing_put(struct tl_landings *landings, uint64_t addr, uint64_t trampoline);
+/* Put a stub, of whatever form of code there is room for, at exactly `addr`; or a pointer. */
+bool tl_landing_put(struct tl_landings *landings, uint64_t addr, uint64_t trampoline, bool pointer);
 /* Take back all stubs that were put since stub_count was `mark`. */
 void tl_landing_rewind(struct tl_landings *landings, size_t mark);
 
@@ -79,6 +81,7 @@ void tl_landing_rewind(struct tl_landings *landings, size_t mark);
 struct tl_window {
     uint64_t start, size;
     uint64_t trampoline;
+    bool pointer; /* it is no jump to there, but one that reads there where to go */
     bool scatter; /* not always at the beginning of a page */
     unsigned variants;
     int64_t shift[TL_VARIANTS_MAX];

@@ -74,7 +74,7 @@ static void try_segment(const struct tl_landings *landings, const struct tl_wind
     for (unsigned i = 0; i <= window->variants; i++) {
         uint64_t at = start + (i ? (uint64_t)window->shift[i - 1] : 0);
         pages[i] = tl_landing_page(landings, at);
-        lengths[i] = tl_stub_bytes(at, window->trampoline);
+        lengths[i] = window->pointer ? TL_STUB_POINTER_BYTES : tl_stub_bytes(at, window->trampoline);
         cost += !pages[i];
         if (pages[i] ? pages[i]->taken_bytes > FULL : !tl_landing_can_open(landings, at))
             return;

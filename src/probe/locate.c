@@ -87,7 +87,8 @@ static int locate_in_trampoline(const struct tl_site *site, uint64_t pc, uint64_
         *original = site->addr;
         return 0;
     }
-    if (offset < site->copy_at || tl_insn_decode(site->text, site->text_length, site->addr, &insn) ||
+    size_t known = site->text_length < sizeof site->text ? site->text_length : sizeof site->text;
+    if (offset < site->copy_at || tl_insn_decode(site->text, known, site->addr, &insn) ||
         (site->mode == TL_SITE_TAKEN ? tl_insn_relocate_taken : tl_insn_relocate)(&insn, copy_addr, &copy))
         return -EAGAIN;
     if (site->mode == TL_SITE_TAKEN && offset == site->trampoline_size - 5u) { /* at the jump behind the hook */

@@ -144,6 +144,9 @@ static void write_stub(const struct packing *packing, const struct tl_stub *stub
         bytes[1] = 0x25;
         memcpy(bytes + 6, &stub->target, sizeof stub->target);
         break;
+    case TL_STUB_POINTER:
+        memcpy(bytes, &stub->target, sizeof stub->target);
+        break;
     default:
         bytes[0] = 0xeb;
         bytes[1] = (uint8_t)(stub->target - (stub->addr + TL_STUB_SHORT_BYTES));

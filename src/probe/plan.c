@@ -263,16 +263,19 @@ int tl_plan_build(struct tl_site *sites, size_t count, const struct tl_area *are
                                  .tactics = tl_tactics_allowed(options->tactics),
                                  .guard = options->guard_breakpoints,
                                  .jobs = calloc(count + 1, sizeof *planner.jobs)};
-    planner.arenas = (struct tl_arenas){.space = &planner.space, .most = options->max_mappings / 2};
-    error = planner.jobs
-                ? tl_space_init(&planner.space, areas, area_count, options->lowest ? options->lowest : lowest_default,
-                                options->highest ? options->highest : highest_default)
-                : -ENOMEM;
+    planner.arenas =
+        (struct tl_arenas){.space = &planner.space, .also = &planner.yielded, .most = options->max_mappings / 2};
+    uint64_t lowest = options->lowest ? options->lowest : lowest_default;
+    uint64_t highest = options->highest ? options->highest : highest_default;
+    error = planner.jobs ? tl_space_init(&planner.space, areas, area_count, 1, lowest, highest) : -ENOMEM;
+    if (!error)
+        error = tl_space_init(&planner.yielded, areas, area_count, TL_KEEP_YIELD, lowest, highest);
     if (!error)
         error = build(&planner, sites, options->max_mappings, plan);
     tl_landings_free(&planner.landings);
     tl_arenas_free(&planner.arenas);
     tl_space_free(&planner.space);
+    tl_space_free(&planner.yielded);
     free(planner.jobs);
     if (error)
         tl_plan_free(plan);

@@ -12,7 +12,8 @@ struct tl_planner {
     size_t count;
     uint32_t tactics; /* allowed */
     bool guard;
-    struct tl_space space;
+    struct tl_space space;   /* without what areas ask to keep clear… */
+    struct tl_space yielded; /* …and without a small part of that only: for sites that find nothing else */
     struct tl_arenas arenas;
     struct tl_landings landings;
     int error; /* -ENOMEM, once it has happened */

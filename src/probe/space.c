@@ -23,14 +23,16 @@ static int by_start(const void *left, const void *right)
 }
 
 /* What an area takes, with what it wants kept clear, in whole pages. */
-static struct tl_gap taken_by(const struct tl_area *area)
+static struct tl_gap taken_by(const struct tl_area *area, unsigned yield)
 {
-    uint64_t start = area->keep_below > area->start ? 0 : area->start - area->keep_below;
-    uint64_t end = area->keep_above > UINT64_MAX - area->end ? UINT64_MAX : area->end + area->keep_above;
+    uint64_t below = area->keep_below / yield, above = area->keep_above / yield;
+    uint64_t start = below > area->start ? 0 : area->start - below;
+    uint64_t end = above > UINT64_MAX - area->end ? UINT64_MAX : area->end + above;
     return (struct tl_gap){page_of(start), page_above(end)};
 }
 
-int tl_space_init(struct tl_space *space, const struct tl_area *areas, size_t count, uint64_t lowest, uint64_t highest)
+int tl_space_init(struct tl_space *space, const struct tl_area *areas, size_t count, unsigned yield, uint64_t lowest,
+                  uint64_t highest)
 {
     memset(space, 0, sizeof *space);
     space->room = count + 1 + 64;
@@ -42,7 +44,7 @@ int tl_space_init(struct tl_space *space, const struct tl_area *areas, size_t co
         return -ENOMEM;
     }
     for (size_t i = 0; i < count; i++)
-        taken[i] = taken_by(&areas[i]);
+        taken[i] = taken_by(&areas[i], yield);
     qsort(taken, count, sizeof *taken, by_start);
     uint64_t from = page_above(lowest), end = page_of(highest);
     for (size_t i = 0; i < count && from < end; i++) {
@@ -131,6 +133,18 @@ static int cut(struct tl_space *space, size_t at, uint64_t addr, uint64_t size)
         space->count--;
     }
     return 0;
+}
+
+int tl_space_take(struct tl_space *space, uint64_t start, uint64_t end)
+{
+    int error = 0;
+    for (size_t at = gap_at(space, start); at < space->count && space->gaps[at].start < end && !error;) {
+        uint64_t from = space->gaps[at].start > start ? space->gaps[at].start : start;
+        uint64_t to = space->gaps[at].end < end ? space->gaps[at].end : end;
+        error = cut(space, at, from, to - from);
+        at = gap_at(space, to);
+    }
+    return error;
 }
 
 int tl_space_take_near(struct tl_space *space, uint64_t near, uint64_t size, uint64_t reach, uint64_t *addr)

@@ -20,8 +20,10 @@ struct tl_space {
     size_t count, room;
 };
 
-/* Areas in any order, overlaps allowed; what they ask to keep clear counts as taken. 0 or -ENOMEM. */
-int tl_space_init(struct tl_space *space, const struct tl_area *areas, size_t count, uint64_t lowest, uint64_t highest);
+/* Areas in any order, overlaps allowed; what they ask to keep clear, divided by `yield`, counts as taken. 0 or -ENOMEM.
+ */
+int tl_space_init(struct tl_space *space, const struct tl_area *areas, size_t count, unsigned yield, uint64_t lowest,
+                  uint64_t highest);
 void tl_space_free(struct tl_space *space);
 
 bool tl_space_is_free(const struct tl_space *space, uint64_t start, uint64_t end);
@@ -32,5 +34,8 @@ bool tl_space_last_page(const struct tl_space *space, uint64_t start, uint64_t e
 /* The free place of `size` bytes (whole pages) closest to `near`, and take it. 0; -ENOSPC: none within `reach` of
  * it; -ENOMEM. */
 int tl_space_take_near(struct tl_space *space, uint64_t near, uint64_t size, uint64_t reach, uint64_t *addr);
+
+/* Take what is free of a range. 0 or -ENOMEM. */
+int tl_space_take(struct tl_space *space, uint64_t start, uint64_t end);
 
 #endif

@@ -19,6 +19,7 @@ struct tl_job {
     struct tl_insn insn;
     uint8_t known;  /* bytes of its text */
     uint8_t room;   /* how many bytes from its address on may change: all of the instruction, or up to the page's end */
+    bool yielded;   /* it may come down where areas asked to keep clear */
     bool placed;    /* it has a jump: */
     uint8_t tactic; /* enum tl_tactic */
     uint8_t length; /* of its new bytes */

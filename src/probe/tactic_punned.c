@@ -6,6 +6,8 @@
  *    2e e9 xx | 41 57 41     … of 256 bytes, at 0x41574100
  *    2e 2e e9 | 41 57 41 56  … at exactly 0x56415741
  *
+ *    67 ff 25 | 41 57 41 56  … reads at 0x56415741 where to go
+ *
  * where the bytes behind the bar stay as they are, and 2e is a prefix that means nothing. So the following instructions
  * remain what they are for whoever jumps to them, resumes there, or puts a breakpoint there. A breakpoint, though, is a
  * change of a byte (to cc) that this jump reads as part of its rel32, and the jump then comes down elsewhere. That
@@ -21,13 +23,20 @@ enum { BREAKPOINT = 0xcc };
 /* One way of writing the jump. */
 struct shape {
     unsigned prefixes, free; /* `free`: bytes of the rel32 that can be chosen, the low ones */
+    bool pointer;            /* 67 ff 25 instead of e9 */
     unsigned variety;
     struct tl_window window;
 };
 
-static uint64_t landing(uint64_t behind, uint32_t rel)
+static unsigned opcode_bytes(const struct shape *shape)
 {
-    return behind + (uint64_t)(int64_t)(int32_t)rel;
+    return shape->pointer ? 3 : 1;
+}
+
+/* Where the rel32 leads from behind the jump. */
+static uint64_t landing(const struct shape *shape, uint64_t behind, uint32_t rel)
+{
+    return shape->pointer ? (uint32_t)(behind + rel) : behind + (uint64_t)(int64_t)(int32_t)rel;
 }
 
 /* The rel32 with its chosen bytes zero. */
@@ -40,9 +49,10 @@ static uint32_t fixed_part(const uint8_t *text, const struct shape *shape, unsig
 }
 
 /* Add the variant that reads `rel`, unless it is there. */
-static void add_variant(struct tl_window *window, uint64_t behind, uint32_t rel)
+static void add_variant(struct shape *shape, uint64_t behind, uint32_t rel)
 {
-    int64_t shift = (int64_t)(landing(behind, rel) - window->start);
+    struct tl_window *window = &shape->window;
+    int64_t shift = (int64_t)(landing(shape, behind, rel) - window->start);
     for (unsigned i = 0; i < window->variants; i++)
         if (window->shift[i] == shift)
             return;
@@ -52,24 +62,23 @@ static void add_variant(struct tl_window *window, uint64_t behind, uint32_t rel)
 
 /* What else the fixed bytes may read as: a breakpoint at any of the instructions that begin there; and where one stands
  * now, the program's own byte, for when it goes. */
-static void add_variants(struct tl_window *window, const struct tl_site *site, uint64_t behind, uint32_t rel,
-                         const struct shape *shape, unsigned room)
+static void add_variants(struct shape *shape, const struct tl_site *site, uint64_t behind, uint32_t rel, unsigned room)
 {
     uint32_t flips[4];
     unsigned count = 0;
     for (unsigned i = shape->free; i < 4; i++) {
         unsigned at = room + i - shape->free;
         uint32_t now = rel >> 8 * i & 0xff;
-        if (site->foreign >> at & 1)
-            add_variant(window, behind, rel ^ (now ^ site->original[at]) << 8 * i);
-        if (site->boundaries >> at & 1 && now != BREAKPOINT)
+        if (site->foreign >> at & 1 && now == BREAKPOINT)
+            flips[count++] = (now ^ site->original[at]) << 8 * i;
+        else if (site->boundaries >> at & 1 && now != BREAKPOINT)
             flips[count++] = (now ^ BREAKPOINT) << 8 * i;
     }
     for (unsigned set = 1; set < 1u << count; set++) {
         uint32_t flip = 0;
         for (unsigned i = 0; i < count; i++)
             flip |= set >> i & 1 ? flips[i] : 0;
-        add_variant(window, behind, rel ^ flip);
+        add_variant(shape, behind, rel ^ flip);
     }
 }
 
@@ -90,7 +99,7 @@ static void narrow(struct tl_window *window, const struct shape *shape)
 {
     if (!shape->variety || !shape->free)
         return;
-    if (shape->variety % 2 && shape->free < 4) {
+    if (shape->variety % 2) {
         for (unsigned i = 0; i < shape->free; i++)
             window->start += spread(shape->variety * (2 * i + 3)) << 8 * i;
         window->size = 1;
@@ -100,38 +109,52 @@ static void narrow(struct tl_window *window, const struct shape *shape)
     window->size >>= 8;
 }
 
+/* A jump by pointer has an address of 32 bits: neither it nor the window may run over their end. */
+static bool below_4_gib(const struct tl_window *window, uint64_t behind)
+{
+    const uint64_t end = 1ull << 32;
+    bool below = behind < end && window->start + window->size <= end;
+    for (unsigned i = 0; i < window->variants; i++)
+        below = below && window->start + (uint64_t)window->shift[i] + window->size <= end;
+    return below;
+}
+
 /* false: the bytes that it would take are not known, or there is no room for the prefixes, or it is like no variety. A
  * jump that fits into its instruction must stay there: those above it were not asked. */
 static bool make_shape(struct shape *shape, const struct tl_job *job, const uint8_t *text, bool guard)
 {
-    unsigned length = shape->prefixes + TL_JUMP_BYTES;
+    unsigned length = shape->prefixes + opcode_bytes(shape) + 4;
     unsigned room = job->room < length ? job->room : length;
-    if (shape->prefixes + 1 > room || length > job->known || (job->room >= TL_JUMP_BYTES && length > job->room))
+    if (shape->prefixes + opcode_bytes(shape) > room || length > job->known ||
+        (job->room >= TL_JUMP_BYTES && length > job->room))
         return false;
-    shape->free = room - shape->prefixes - 1;
+    shape->free = room - shape->prefixes - opcode_bytes(shape);
     if (shape->variety ? !shape->free && !shape->prefixes : shape->free == 4)
         return false;
     struct tl_window *window = &shape->window;
     uint64_t behind = job->site->addr + length;
     uint32_t rel = fixed_part(text, shape, room);
-    window->start = landing(behind, rel);
+    window->start = landing(shape, behind, rel);
+    window->pointer = shape->pointer;
     window->size = 1ull << 8 * shape->free;
     window->trampoline = job->site->trampoline;
     window->scatter = !job->leaned_on;
     window->variants = 0;
     if (guard)
-        add_variants(window, job->site, behind, rel, shape, room);
+        add_variants(shape, job->site, behind, rel, room);
     narrow(window, shape);
-    return true;
+    return !shape->pointer || below_4_gib(window, behind);
 }
 
 static void write_jump(struct tl_job *job, const struct shape *shape, uint64_t target)
 {
-    uint32_t rel = (uint32_t)(target - (job->site->addr + shape->prefixes + TL_JUMP_BYTES));
-    tl_fill_prefixes(job->bytes, shape->prefixes, shape->variety);
-    job->bytes[shape->prefixes] = 0xe9;
-    memcpy(job->bytes + shape->prefixes + 1, &rel, shape->free);
-    job->length = (uint8_t)(shape->prefixes + 1 + shape->free);
+    static const uint8_t jump[] = {0xe9}, jump_by_pointer[] = {0x67, 0xff, 0x25};
+    unsigned at = shape->prefixes, opcode = opcode_bytes(shape);
+    uint32_t rel = (uint32_t)(target - (job->site->addr + at + opcode + 4));
+    tl_fill_prefixes(job->bytes, at, shape->variety);
+    memcpy(job->bytes + at, shape->pointer ? jump_by_pointer : jump, opcode);
+    memcpy(job->bytes + at + opcode, &rel, shape->free);
+    job->length = (uint8_t)(at + opcode + shape->free);
     job->tactic = shape->free == 4 ? TL_TACTIC_JUMP : TL_TACTIC_PUNNED;
 }
 
@@ -234,6 +257,18 @@ static bool place_anywhere(struct tl_landings *landings, struct tl_job *job, con
     return false;
 }
 
+/* The last resort of a program that lies below 4 GiB. There an e9 leads nowhere when its highest byte is negative, but
+ * an address of 32 bits wraps. */
+static bool punned_pointer(struct tl_landings *landings, struct tl_job *job, const uint8_t *text, bool guard)
+{
+    struct offer offer = {.shape.pointer = true};
+    for (; offer.shape.prefixes < job->room; offer.shape.prefixes++)
+        if (make_shape(&offer.shape, job, text, guard) && make_offer(landings, &offer) &&
+            (accept(landings, job, &offer, 1) || place_anywhere(landings, job, &offer.shape)))
+            return true;
+    return false;
+}
+
 static bool punned(struct tl_landings *landings, struct tl_job *job, const uint8_t *text, bool guard, unsigned choice)
 {
     struct offer offers[TL_JUMP_BYTES];
@@ -260,7 +295,7 @@ static bool punned(struct tl_landings *landings, struct tl_job *job, const uint8
     for (shape.prefixes = 0; shape.prefixes < most; shape.prefixes++)
         if (make_shape(&shape, job, text, guard) && place_anywhere(landings, job, &shape))
             return true;
-    return false;
+    return punned_pointer(landings, job, text, guard);
 }
 
 bool tl_tactic_punned(struct tl_landings *landings, struct tl_job *job, const uint8_t *text, bool guard,
@@ -274,15 +309,15 @@ bool tl_tactic_punned(struct tl_landings *landings, struct tl_job *job, const ui
 /* Whether any shape would find room if nobody else were there. */
 static bool fits_alone(const struct tl_space *space, const struct tl_job *job)
 {
-    struct shape shape = {0};
-    for (; shape.prefixes < job->room; shape.prefixes++) {
-        if (!make_shape(&shape, job, job->site->text, false))
-            continue;
-        uint64_t start = shape.window.start, end = start + shape.window.size;
-        if (shape.window.size == 1 ? tl_space_is_free(space, start, start + TL_STUB_NEAR_BYTES)
-                                   : has_page(space, &shape.window, 0) && end > start)
-            return true;
-    }
+    for (int pointer = 0; pointer < 2; pointer++)
+        for (struct shape shape = {.pointer = pointer}; shape.prefixes < job->room; shape.prefixes++) {
+            if (!make_shape(&shape, job, job->site->text, false))
+                continue;
+            uint64_t start = shape.window.start, bytes = pointer ? TL_STUB_POINTER_BYTES : TL_STUB_NEAR_BYTES;
+            if (shape.window.size == 1 ? tl_space_is_free(space, start, start + bytes)
+                                       : has_page(space, &shape.window, 0))
+                return true;
+        }
     return false;
 }
 

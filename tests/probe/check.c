@@ -45,6 +45,28 @@ static int byte_at(const struct planned *planned, const uint8_t *bytes, uint64_t
     return -1;
 }
 
+static uint64_t pointer_at(const struct planned *planned, const uint8_t *bytes, uint64_t addr)
+{
+    uint64_t pointer = 0;
+    for (unsigned i = 0; i < 8; i++)
+        pointer |= (uint64_t)(byte_at(planned, bytes, addr + i) & 0xff) << 8 * i;
+    return pointer;
+}
+
+/* jmp [eip + disp32], whose address is cut to 32 bits, behind any segment prefixes that mean nothing. */
+static bool is_jump_by_pointer(const struct tl_insn *insn, uint64_t *addr)
+{
+    unsigned at = 0;
+    uint32_t displacement;
+    while (insn->bytes[at] == 0x2e)
+        at++;
+    if (insn->length != at + 7 || memcmp(insn->bytes + at, "\x67\xff\x25", 3))
+        return false;
+    memcpy(&displacement, insn->bytes + at + 3, sizeof displacement);
+    *addr = (uint32_t)(insn->addr + insn->length + displacement);
+    return true;
+}
+
 uint64_t follow(const struct planned *planned, const uint8_t *bytes, uint64_t pc, uint64_t until)
 {
     for (int step = 0; step < STEPS && pc != until; step++) {
@@ -60,13 +82,15 @@ uint64_t follow(const struct planned *planned, const uint8_t *bytes, uint64_t pc
             pc = insn.target;
             continue;
         }
+        uint64_t at;
+        if (is_jump_by_pointer(&insn, &at)) {
+            pc = pointer_at(planned, bytes, at);
+            continue;
+        }
         if (insn.flow != TL_FLOW_JUMP_INDIRECT || tl_insn_indirect_target(&insn, &operand) ||
             operand.base != TL_NO_REG || operand.index != TL_NO_REG)
             return 0;
-        uint64_t at = (uint64_t)operand.displacement;
-        pc = 0;
-        for (unsigned i = 0; i < 8; i++)
-            pc |= (uint64_t)(byte_at(planned, bytes, at + i) & 0xff) << 8 * i;
+        pc = pointer_at(planned, bytes, (uint64_t)operand.displacement);
     }
     return pc;
 }
@@ -207,7 +231,8 @@ static const char *check_range(const struct planned *planned, uint64_t addr, uin
         return WRONG("mapping at %#llx is not possible", (unsigned long long)addr);
     for (size_t i = 0; i < planned->area_count; i++) {
         const struct tl_area *area = &planned->areas[i];
-        if (addr < area->end + area->keep_above && area->start - area->keep_below < addr + size)
+        uint64_t above = area->keep_above / TL_KEEP_YIELD, below = area->keep_below / TL_KEEP_YIELD;
+        if (addr < area->end + above && area->start - below < addr + size)
             return WRONG("mapping at %#llx hits what is there, or room it needs", (unsigned long long)addr);
     }
     return NULL;
