@@ -17,32 +17,46 @@ static size_t refused_probes(const struct placed *placed)
     return refused;
 }
 
-int report_refusals(const struct options *options, const struct placed *placed)
+int report_open(struct report *report, const struct options *options, const struct placed *placed, bool count)
 {
-    size_t refused = 0, of_globs = 0, left = 0;
+    *report = (struct report){.options = options, .placed = placed, .count = count, .out = stdout};
+    report->format = options->json ? &tl_format_json : &tl_format_text;
+    if (options->output && !(report->out = fopen(options->output, "we"))) {
+        complain("%s: %s", options->output, strerror(errno));
+        return EXIT_FAILED;
+    }
+    setvbuf(report->out, NULL, _IOFBF, OUTPUT_BUFFER);
+    return 0;
+}
+
+int report_refusals(struct report *report)
+{
+    const struct options *options = report->options;
+    const struct tl_selection *selection = &report->placed->selection;
+    size_t refused = refused_probes(report->placed), left = selection->probe_count - refused;
     bool named = false;
-    for (size_t i = 0; i < placed->selection.probe_count; i++) {
-        const struct tl_probe *probe = &placed->selection.probes[i];
-        if (probe->why == TL_WHY_NONE) {
-            left++;
+    for (size_t i = 0; i < selection->probe_count; i++) {
+        const struct tl_probe *probe = &selection->probes[i];
+        if (probe->why == TL_WHY_NONE)
             continue;
-        }
-        refused++;
         bool of_glob = probe->spec->is_glob || options->every_instruction;
-        of_globs += of_glob;
         named |= !of_glob;
         if (options->json)
-            tl_format_json.refused(stderr, probe->name, tl_why_errno(probe->why), tl_why_text(probe->why));
+            report->format->refused(report->out, probe->name, tl_why_errno(probe->why), tl_why_text(probe->why));
         else if (!of_glob || options->verbose)
-            tl_format_text.refused(stderr, probe->name, tl_why_errno(probe->why), tl_why_text(probe->why));
+            report->format->refused(stderr, probe->name, tl_why_errno(probe->why), tl_why_text(probe->why));
     }
-    if (of_globs && !options->verbose && !options->quiet && !options->json)
-        complain("%zu of %zu probes refused (-v says why)", refused, refused + left);
+    if (refused && !named && !options->verbose && !options->quiet && !options->json)
+        complain("%zu of %zu probes refused (-v says why)", refused, selection->probe_count);
     if (options->verbose)
-        complain("%zu probes at %zu places in place", left, placed->plan.write_count);
-    if (!left && !named)
+        complain("%zu probes at %zu places in place", left, report->placed->plan.write_count);
+    if (left && !named)
+        return 0;
+    if (!named)
         complain("no probe is left to place");
-    return named || !left ? EXIT_FAILED : 0;
+    if (options->json)
+        report_finish(report);
+    return EXIT_FAILED;
 }
 
 /* A thread of the target, in our name space. */
@@ -87,15 +101,9 @@ static int describe_probes(struct report *report)
     return report->infos && report->args ? 0 : -ENOMEM;
 }
 
-int report_open(struct report *report, const struct options *options, const struct placed *placed, bool count)
+int report_start(struct report *report)
 {
-    *report = (struct report){.options = options, .placed = placed, .count = count, .out = stdout};
-    report->format = options->json ? &tl_format_json : &tl_format_text;
-    if (options->output && !(report->out = fopen(options->output, "we"))) {
-        complain("%s: %s", options->output, strerror(errno));
-        return EXIT_FAILED;
-    }
-    setvbuf(report->out, NULL, _IOFBF, OUTPUT_BUFFER);
+    const struct placed *placed = report->placed;
     const struct tl_remote_facts *facts = tl_remote_facts(placed->remote);
     if (describe_probes(report) ||
         tl_tasks_open(facts->pid, facts->pid != facts->ns_pid, resolve_thread, (void *)(uintptr_t)placed,
@@ -187,13 +195,16 @@ static uint64_t report_counts(struct report *report)
 
 void report_finish(struct report *report)
 {
-    if (!report_is_full(report))
-        tl_reader_drain(report->reader, show, report);
-    struct tl_reader_totals totals;
-    tl_reader_totals(report->reader, &totals);
+    struct tl_reader_totals totals = {0};
+    if (report->reader) {
+        if (!report_is_full(report))
+            tl_reader_drain(report->reader, show, report);
+        tl_reader_totals(report->reader, &totals);
+    }
     struct tl_summary_line summary = {
         .missed = totals.missed, .lost = totals.lost, .refused = refused_probes(report->placed)};
-    summary.hits = report->count ? report_counts(report) : report->shown + totals.lost + totals.missed;
+    summary.hits =
+        report->count && report->reader ? report_counts(report) : report->shown + totals.lost + totals.missed;
     report->format->summary(report->out, &summary);
     flush(report);
 }

@@ -25,11 +25,12 @@ struct report {
     bool write_failed;
 };
 
-/* Say which probes were refused. 0; EXIT_FAILED when a probe that was named by itself was, or when none is left. */
-int report_refusals(const struct options *options, const struct placed *placed);
-
-/* 0 or an exit status; what is wrong was said. */
+/* Open the output. 0 or an exit status; what is wrong was said. */
 int report_open(struct report *report, const struct options *options, const struct placed *placed, bool count);
+/* Say which probes were refused. 0; EXIT_FAILED when a probe that was named by itself was, or when none is left. */
+int report_refusals(struct report *report);
+/* The probes are in place: get ready to read. 0 or an exit status. */
+int report_start(struct report *report);
 /* Show the events that have come. Returns how many. */
 size_t report_poll(struct report *report);
 /* Whether there is no point in going on: -n is reached, or nobody reads us. */

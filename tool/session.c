@@ -133,7 +133,7 @@ static int run_placed(struct session *session)
 {
     struct placed *placed = &session->placed;
     struct tl_error error;
-    int status = report_open(&session->report, session->options, placed, session->count);
+    int status = report_start(&session->report);
     if (status)
         return status;
     if (tl_remote_release(placed->remote, &error)) {
@@ -154,12 +154,14 @@ int session_run(const struct options *options, bool count)
     catch_signals();
     int status = parse_specs(&session);
     if (!status)
+        status = report_open(&session.report, options, &session.placed, count);
+    if (!status)
         status = attach(&session);
     if (!status) {
         status = place_probes(&session.placed, options, (const struct tl_spec *const *)session.specs,
                               options->spec_count, count);
         if (!status)
-            status = report_refusals(options, &session.placed);
+            status = report_refusals(&session.report);
         if (!status)
             status = run_placed(&session);
         else
