@@ -188,8 +188,10 @@ static void a_stopped_process_stays_stopped(void **state)
     target_baseline(&t);
     kill(t.pid, SIGSTOP);
     eventually(tl_task_state(t.pid) == 'T');
+    struct progress before = *t.progress;
     come_and_go(&t, true);
-    assert_int_equal(tl_task_state(t.pid), 'T');
+    eventually(tl_task_state(t.pid) == 'T');
+    assert_memory_equal((const void *)&before, (const void *)t.progress, sizeof before);
     kill(t.pid, SIGCONT);
     assert_goes_on(&t);
     assert_as_before(&t);

@@ -195,6 +195,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(killed_at_every_step),
     };
     setenv("HELLO_MARK", "here", 1);
+    setenv("PATH", "/usr/bin:/bin", 1);
     setvbuf(stdout, NULL, _IOLBF, 0);
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);

@@ -91,7 +91,9 @@ static int write_all(struct tl_remote *r, const struct tl_patch *patches, size_t
             tl_mem_write(r, back.addr, back.bytes, back.length);
             settle(r, &back, record);
         }
-        return tl_fail(error, result, "the code at 0x%llx cannot be written", (unsigned long long)p->addr);
+        return tl_fail(error, result,
+                       "the code at 0x%llx cannot be written (%s): is proc_mem.force_override set to never?",
+                       (unsigned long long)p->addr, tl_errno_name(-result));
     }
     return 0;
 }

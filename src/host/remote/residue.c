@@ -11,6 +11,7 @@
  * cleaned here as well, whenever somebody attaches to it, even while its parent is being traced.
  */
 #include "host/remote/internal.h"
+#include "insn/insn.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -216,14 +217,34 @@ static bool on_its_way(const struct residue *x)
     return any;
 }
 
+/* Behind a displaced syscall, maybe blocked in it for ever: the copy's way out tells where the original stands. */
+static int behind_call(struct residue *x, uint64_t pc, uint64_t *original)
+{
+    uint8_t text[2 + 64];
+    if (tl_mem_read(x->r, pc - 2, text, sizeof text) || text[0] != 0x0f || text[1] != 0x05)
+        return -EAGAIN;
+    struct tl_insn insn;
+    for (size_t at = 2, n = 0; n < 6 && tl_insn_decode(text + at, sizeof text - at, pc - 2 + at, &insn) == 0; n++) {
+        at += insn.length;
+        if (insn.flow != TL_FLOW_JUMP)
+            continue;
+        const struct tl_remote_area *area = tl_area_at(x->areas, x->count, insn.target);
+        if (!area || tl_is_ours(area) || tl_mem_read(x->r, insn.target - 2, text, 2) || text[0] != 0x0f ||
+            text[1] != 0x05)
+            return -EAGAIN;
+        *original = insn.target;
+        return 0;
+    }
+    return -EAGAIN;
+}
+
 /* Whoever is in code of ours has to run on. */
 static int in_our_code(void *context, uint64_t pc, uint64_t *original, int *fix_rcx)
 {
     struct residue *x = context;
     const struct tl_remote_area *area = tl_area_at(x->areas, x->count, pc);
-    (void)original;
-    (void)fix_rcx;
-    return area && tl_is_ours(area) ? -EAGAIN : -ENOENT;
+    *fix_rcx = 1;
+    return area && tl_is_ours(area) ? behind_call(x, pc, original) : -ENOENT;
 }
 
 static int add_call(struct tl_call **calls, size_t *count, uint64_t addr, uint64_t size)
