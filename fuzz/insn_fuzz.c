@@ -114,12 +114,19 @@ static void check_instruction(const uint8_t *bytes, size_t size, uint64_t addr, 
         check_copy(&insn, &copy, at, true);
 }
 
+static bool is_exit(const struct tl_insn *insn, const struct tl_range *range)
+{
+    bool outside = insn->target - range->addr >= range->size;
+    return insn->flow == TL_FLOW_RET || insn->flow == TL_FLOW_JUMP_INDIRECT ||
+           ((insn->flow == TL_FLOW_JUMP || insn->flow == TL_FLOW_BRANCH) && outside);
+}
+
 static void check_sweep(const struct tl_range *range)
 {
     struct tl_sweep sweep;
     struct tl_exit *exits;
     struct tl_insn insn;
-    size_t count = 0, exit_count;
+    size_t count = 0, leaving = 0, exit_count;
     uint64_t end = range->addr;
     const uint64_t entries[] = {range->addr + 1, range->addr + range->size, 0, range->addr + range->size / 2};
     if (tl_sweep_range(range, entries, sizeof entries / sizeof *entries, &sweep) != 0)
@@ -134,9 +141,11 @@ static void check_sweep(const struct tl_range *range)
         CHECK(!insn.implausible);
         end = insn.addr + insn.length;
         count++;
+        leaving += is_exit(&insn, range);
     }
     CHECK(count == sweep.instructions);
     CHECK(tl_sweep_exits(range, &sweep, 1, &exits, &exit_count) == 0);
+    CHECK(exit_count == leaving);
     for (size_t i = 0; i < exit_count; i++) {
         CHECK(tl_sweep_check(&sweep, exits[i].addr) == TL_WHY_NONE);
         CHECK(i == 0 || exits[i].addr > exits[i - 1].addr);

@@ -251,6 +251,25 @@ static bool overwrites_operand(const struct trial *trial)
            operand->mem.base == ZYDIS_REGISTER_RSP && operand->mem.disp.value > -16 && operand->mem.disp.value < 0;
 }
 
+/* What tl_insn_indirect_target says, worked out with the registers at the start, is where the processor went. */
+static void check_target(const struct trial *trial, const struct outcome *bare, struct verdict *verdict)
+{
+    struct tl_operand operand;
+    if (bare->signal != SIGTRAP || tl_insn_indirect_target(&trial->insn, &operand) != 0)
+        return;
+    uint64_t target = (uint64_t)operand.displacement;
+    if (operand.base != TL_NO_REG)
+        target += trial->cpu.gpr[operand.base];
+    if (operand.index != TL_NO_REG)
+        target += trial->cpu.gpr[operand.index] * operand.scale;
+    if (operand.memory && target - trial->place->data <= DATA_SIZE - 8)
+        memcpy(&target, trial->data + (target - trial->place->data), 8);
+    else if (operand.memory && target - trial->place->stack <= STACK_SIZE - 8)
+        memcpy(&target, trial->stack + (target - trial->place->stack), 8);
+    if (target + 1 != bare->cpu.rip)
+        fail(verdict, "target worked out as %#lx, bare %#lx", target, bare->cpu.rip - 1);
+}
+
 static void check_room(const struct trial *trial, int room, const struct outcome *bare, struct verdict *verdict)
 {
     struct tl_copy copy;
@@ -280,6 +299,7 @@ void trial_run(struct trial *trial, struct verdict *verdict)
     verdict->runs++;
     verdict->signal = bare.signal;
     settle(trial, &bare.cpu);
+    check_target(trial, &bare, verdict);
     memcpy(bare_data, at(trial->place->data), DATA_SIZE);
     memcpy(bare_stack, at(trial->place->stack), STACK_SIZE);
     for (int room = 0; room < ROOM_COUNT; room++)

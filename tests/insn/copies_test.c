@@ -169,14 +169,12 @@ static void print_all(FILE *out)
 
 static int compare(FILE *expected, FILE *actual)
 {
-    char *left = NULL, *right = NULL;
-    size_t left_room = 0, right_room = 0, line = 0;
-    for (;;) {
-        bool more = getline(&left, &left_room, expected) > 0, have = getline(&right, &right_room, actual) > 0;
-        line++;
+    char left[400], right[400];
+    for (size_t line = 1;; line++) {
+        const char *more = fgets(left, sizeof left, expected), *have = fgets(right, sizeof right, actual);
         if (!more && !have)
             return 0;
-        if (more != have || strcmp(left, right) != 0) {
+        if (!more || !have || strcmp(left, right) != 0) {
             printf("line %zu\n  expected %s  actually %s", line, more ? left : "the end\n", have ? right : "the end\n");
             return 1;
         }
@@ -195,5 +193,8 @@ int main(int argc, char **argv)
     if (rebase)
         return fclose(file) != 0;
     rewind(actual);
-    return compare(file, actual);
+    int different = compare(file, actual);
+    fclose(file);
+    fclose(actual);
+    return different;
 }
