@@ -89,11 +89,12 @@ struct tl_hit_site {
     uint32_t first_action, action_count;
 };
 
-enum { TL_ACTION_EVENT = 1, TL_ACTION_COUNT = 2 };
+enum { TL_ACTION_EVENT = 1, TL_ACTION_COUNT = 2, TL_STACK_BYTES_MAX = 16384, TL_RED_ZONE = 128 };
 struct tl_hit_action {
     uint32_t probe;
     uint16_t kind; /* TL_ACTION_EVENT or TL_ACTION_COUNT */
-    uint16_t unused;
+    /* Of an event, a multiple of 8: the registers and so many bytes of the stack go with it. 0: neither. */
+    uint16_t stack_bytes;
     uint32_t first_operation, operations;
 };
 
@@ -128,7 +129,7 @@ struct tl_lane {
 /* An event as it stands in a ring, 8-byte aligned, possibly wrapping at the ring's end. `size` covers all of it. */
 struct tl_event {
     uint32_t size;
-    uint32_t probe;
+    uint32_t probe; /* with TL_EVENT_STACK, where the event has a stack */
     uint64_t tsc;
     uint32_t tid; /* as the C library has noted it (in a vfork child: its parent's); 0: unknown, see fs_base */
     uint32_t site;
@@ -136,7 +137,10 @@ struct tl_event {
     uint32_t stored;  /* bit n: slot n was stored */
     uint32_t faulted; /* bit n: slot n could not be read, and is not in `stored` */
     /* then 8 bytes for each bit of `stored`, lowest first: the value, or for a string (length | offset << 32), offset
-     * from the start of the event; then the strings, not terminated */
+     * from the start of the event; then the strings, not terminated; then with TL_EVENT_STACK, at the end, struct
+     * tl_hit_regs (rflags as the runtime keeps them, good for nothing), a piece of the stack from TL_RED_ZONE bytes
+     * below its rsp up, filled up to 8 bytes, and 8 bytes that say how many bytes of the stack these are */
 };
+#define TL_EVENT_STACK (1u << 31) /* in tl_event.probe */
 
 #endif

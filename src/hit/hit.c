@@ -62,6 +62,7 @@ static __attribute__((noinline)) void act(struct tl_hit_control *area, struct tl
         if (action->kind == TL_ACTION_EVENT && !hit.tsc)
             hit.tsc = ticks(area); /* once a hit */
         hit.slots = hit.strings = hit.scratch_used = 0;
+        hit.stack_bytes = action->stack_bytes;
         if (code && !tl_fetch_run(&hit, code))
             continue;
         if (action->kind == TL_ACTION_COUNT)
@@ -83,7 +84,7 @@ void tl_hit(struct tl_hit_control *area, struct tl_hit_regs *regs, uint32_t inde
         return;
     }
     regs->r[TL_RIP] = site->addr;
-    if (TL_LIKELY(site->action_count == 1 && action->kind == TL_ACTION_EVENT)) {
+    if (TL_LIKELY(site->action_count == 1 && action->kind == TL_ACTION_EVENT && !action->stack_bytes)) {
         tsc = ticks(area);
         int64_t values = tl_event_put_registers(area, lane, regs, program(area, action));
         if (TL_LIKELY(values >= 0)) {

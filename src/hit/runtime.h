@@ -28,6 +28,7 @@ struct tl_hit {
     uint64_t slots;    /* as in the event: a bit for each slot that is stored | that is faulted << 32 */
     uint64_t strings;  /* a bit for each slot that holds length | offset in scratch << 32 */
     uint64_t scratch_used;
+    uint64_t stack_bytes; /* how much of the program's stack the event takes with it */
 };
 
 /* A hit at `site`, the program's registers in *regs but for rip; rflags as lahf and seto al left them in rax. */
@@ -65,6 +66,8 @@ static inline void tl_slot_fault(struct tl_hit *hit, unsigned slot)
 
 /* Copy up to `size` bytes (at most a page) from the program's memory; how many could be read, from the first on. */
 size_t tl_memory_read(const struct tl_hit_control *area, uint64_t addr, void *to, size_t size);
+/* The same for up to TL_STACK_BYTES_MAX bytes, into the ring of the hit's lane from word `at` on, across its end. */
+size_t tl_memory_read_to_ring(const struct tl_hit *hit, uint64_t addr, uint64_t at, size_t size);
 
 /* Whether `text` matches `pattern` (NUL-terminated; * ? [a-z] [!a-z]), all of it. */
 bool tl_glob_match(const char *pattern, const uint8_t *text, size_t length);
