@@ -7,7 +7,9 @@
 #include "place.h"
 
 #include "hit/blob.h"
+#include "trace/clock.h"
 
+#include <cpuid.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,6 +30,9 @@ enum {
 /* Room that the heap and the stack may still want to grow into. */
 static const uint64_t heap_growth = 256ull << 20, stack_growth = 128ull << 20;
 static const uint64_t lowest_address = 0x10000, highest_address = 0x7ffffffff000;
+
+/* With --block: how long the program waits for a reader that shows no life. About three seconds at 3 GHz. */
+static const uint64_t reader_dead_ticks = 1ull << 33;
 
 static int read_target(void *host, uint64_t addr, void *bytes, size_t size)
 {
@@ -68,6 +73,13 @@ static uint32_t processors(void)
     return configured > 0 ? (uint32_t)configured : 1;
 }
 
+/* Intel SDM vol. 2A, CPUID: leaf 7, ECX bit 22. */
+static bool has_rdpid(void)
+{
+    unsigned eax, ebx, ecx = 0, edx;
+    return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && (ecx >> 22 & 1);
+}
+
 static int assemble(struct placed *placed, const struct options *options, bool count)
 {
     const struct tl_remote_facts *facts = tl_remote_facts(placed->remote);
@@ -79,7 +91,7 @@ static int assemble(struct placed *placed, const struct options *options, bool c
                                            .ring_bytes = count ? RING_BYTES_COUNT : RING_BYTES_TRACE};
     assemble.flags = (options->block ? TL_HIT_BLOCK : 0u) | (facts->no_syscalls ? TL_HIT_NO_MEMORY : 0u) |
                      (facts->no_clock ? TL_HIT_NO_CLOCK : 0u) | (facts->fsgsbase ? TL_HIT_FSGSBASE : 0u) |
-                     (facts->fs_self ? TL_HIT_FS_SELF : 0u) | (__builtin_cpu_supports("rdpid") ? TL_HIT_RDPID : 0u);
+                     (facts->fs_self ? TL_HIT_FS_SELF : 0u) | (has_rdpid() ? TL_HIT_RDPID : 0u);
     const struct tl_spec *failed;
     struct tl_error error;
     tl_assembly_free(&placed->assembly);
@@ -200,6 +212,8 @@ static int try_plan(struct placed *placed, const struct options *options)
         complain("%s", why.text);
         return EXIT_FAILED;
     }
+    placed->assembly.layout->heartbeat = tl_clock_tsc();
+    placed->assembly.layout->heartbeat_max = reader_dead_ticks;
     memcpy(placed->region.area, placed->assembly.image, placed->assembly.image_size);
     tl_blob_prepare(placed->blob, placed->region.area_addr);
     runtime.gate = (struct tl_gate){.enter = runtime.addr + tl_blob_enter(),

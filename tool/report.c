@@ -203,9 +203,16 @@ void report_finish(struct report *report)
     }
     struct tl_summary_line summary = {
         .missed = totals.missed, .lost = totals.lost, .refused = refused_probes(report->placed)};
-    summary.hits =
-        report->count && report->reader ? report_counts(report) : report->shown + totals.lost + totals.missed;
+    summary.hits = report->count && report->reader ? report_counts(report) : report->shown;
+    summary.hits += totals.lost + totals.missed;
     report->format->summary(report->out, &summary);
+    if (totals.late)
+        complain("%llu events are out of order: a thread was in a hit for long", (unsigned long long)totals.late);
+    if (totals.damaged)
+        complain("the program wrote into trapline's memory: events were thrown away %llu times",
+                 (unsigned long long)totals.damaged);
+    if (totals.unfinished)
+        complain("%llu hits were cut off by the program's end", (unsigned long long)totals.unfinished);
     flush(report);
 }
 

@@ -15,7 +15,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
-enum { BUSY_WAIT_MS = 1, IDLE_WAIT_MS = 10, SIGNAL_EXIT = 128 };
+enum { BUSY_WAIT_MS = 1, IDLE_WAIT_MS = 4, SIGNAL_EXIT = 128 };
 
 struct session {
     const struct options *options;
