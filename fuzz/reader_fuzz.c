@@ -60,28 +60,37 @@ static int show(void *context, const struct tl_record *record)
         {"u", TL_SHOW_UNSIGNED, 0, NULL}, {"s", TL_SHOW_STRING, 0, NULL}, {"t", TL_SHOW_STRING, 1, NULL}};
     static const struct tl_probe_info probe = {"p", "jump", args, 3};
     const struct sink *sink = context;
+    struct tl_hit_regs regs;
+    const uint8_t *stack;
+    size_t size;
     if (record->probe >= sink->layout->probe_count || record->site >= sink->layout->site_count)
         abort();
     const struct tl_hit_line line = {.probe = &probe, .record = record, .comm = "c"};
+    if (tl_record_stack(record, &regs, &stack, &size) == 0)
+        fwrite(stack, 1, size, sink->out);
     tl_format_json.hit(sink->out, &line);
     tl_format_text.hit(sink->out, &line);
     return record->values[0] == 7;
 }
 
-/* Fields that are mostly small, at the head of the ring, which moves on by mostly that much. */
+/* Fields that are mostly small, at the head of the ring, which moves on by mostly that much. A stack of up to three
+ * words, which tells a length that may be too much. */
 static void append(struct input *input, struct tl_lane *lane, uint8_t *ring)
 {
     uint64_t form = number(input, 1);
-    struct tl_event event = {.size = (uint32_t)(sizeof(event) + 8 * (form % 8)),
-                             .probe = (uint32_t)number(input, 1) % (PROBES + 1),
+    size_t stack = form & 32 ? TL_REG_COUNT + 1 + (form >> 6) : 0;
+    struct tl_event event = {.size = (uint32_t)(sizeof(event) + 8 * (form % 8 + stack)),
+                             .probe = (uint32_t)number(input, 1) % (PROBES + 1) | (form & 32 ? TL_EVENT_STACK : 0),
                              .site = (uint32_t)number(input, 1) % (PROBES + 1),
                              .tsc = number(input, 2),
                              .stored = (uint32_t)number(input, 1),
                              .faulted = (uint32_t)number(input, 1) & ~(form & 8 ? 0 : UINT32_MAX)};
-    uint64_t words[sizeof(event) / 8 + 8] = {0};
+    uint64_t words[sizeof(event) / 8 + 8 + TL_REG_COUNT + 4] = {0};
     memcpy(words, &event, sizeof(event));
     for (size_t i = 0; i < form % 8; i++)
         words[sizeof(event) / 8 + i] = number(input, 1) | number(input, 1) << 32;
+    if (stack)
+        words[event.size / 8 - 1] = number(input, 1) % 32;
     for (size_t i = 0; i < event.size / 8; i++)
         memcpy(ring + (lane->head + 8 * i) % RING / 8 * 8, &words[i], 8);
     lane->head += event.size + (form & 16 ? number(input, 1) : 0);

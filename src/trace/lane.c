@@ -22,7 +22,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LOOKS = 32, EVENT_MAX = sizeof(struct tl_event) + 8 * TL_EVENT_ARGS + TL_EVENT_STRINGS };
+enum { LOOKS = 32, STACK_FIXED = sizeof(struct tl_hit_regs) + 8 };
+enum { EVENT_MAX = sizeof(struct tl_event) + 8 * TL_EVENT_ARGS + TL_EVENT_STRINGS + STACK_FIXED + TL_STACK_BYTES_MAX };
 
 #define ALL_SLOTS (TL_EVENT_ARGS == 32 ? UINT32_MAX : (1u << (TL_EVENT_ARGS % 32)) - 1)
 
@@ -115,11 +116,13 @@ static bool decode(struct tl_lane_reader *lane, const struct tl_lane_limits *lim
         return false;
     memcpy(&event, lane->store + lane->from, sizeof(event));
     uint64_t fixed = sizeof(event) + 8 * (uint64_t)__builtin_popcount(event.stored);
+    uint32_t probe = event.probe & ~TL_EVENT_STACK;
     if (event.size % 8 != 0 || event.size < fixed || event.size > available || event.size > EVENT_MAX ||
-        event.probe >= limits->probe_count || event.site >= limits->site_count || event.stored & event.faulted ||
+        probe >= limits->probe_count || event.site >= limits->site_count || event.stored & event.faulted ||
         (event.stored | event.faulted) & ~ALL_SLOTS)
         return false;
-    record->probe = event.probe;
+    record->probe = probe;
+    record->has_stack = probe != event.probe;
     record->site = event.site;
     record->tid = event.tid;
     record->stored = event.stored;
@@ -185,5 +188,22 @@ int tl_record_string(const struct tl_record *record, unsigned slot, const char *
         return -EFAULT;
     *text = (const char *)record->bytes + offset;
     *length = size;
+    return 0;
+}
+
+int tl_record_stack(const struct tl_record *record, struct tl_hit_regs *regs, const uint8_t **stack, size_t *size)
+{
+    uint64_t taken, fixed = sizeof(struct tl_event) + 8 * (uint64_t)__builtin_popcount(record->stored) + STACK_FIXED;
+    if (!record->has_stack)
+        return -ENOENT;
+    if (record->size < fixed)
+        return -EFAULT;
+    const uint8_t *end = record->bytes + record->size - sizeof(taken);
+    memcpy(&taken, end, sizeof(taken));
+    if (taken > record->size - fixed)
+        return -EFAULT;
+    *stack = end - (taken + 7) / 8 * 8;
+    *size = taken;
+    memcpy(regs, *stack - sizeof(*regs), sizeof(*regs));
     return 0;
 }

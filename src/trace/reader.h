@@ -11,6 +11,7 @@
 #ifndef TRAPLINE_READER_H
 #define TRAPLINE_READER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -30,6 +31,7 @@ struct tl_record {
     uint32_t site;            /* < site_count */
     uint32_t tid;             /* in the target's pid name space; 0: unknown, see fs_base */
     uint32_t stored, faulted; /* a bit a slot; never both */
+    bool has_stack;           /* see tl_record_stack */
     uint32_t size;            /* of bytes[] */
     uint64_t fs_base;
     uint64_t tsc;
@@ -41,6 +43,10 @@ struct tl_record {
 /* The string in `slot`, not terminated, inside the record. 0; -ENOENT: not stored; -EFAULT: could not be read by the
  * target, or what stands there is no string of this event. */
 int tl_record_string(const struct tl_record *record, unsigned slot, const char **text, size_t *length);
+
+/* The registers (but for rflags), and the stack from TL_RED_ZONE bytes below rsp on, inside the record: as much as
+ * could be read. 0; -ENOENT: the action asked for none; -EFAULT: what stands there makes no sense. */
+int tl_record_stack(const struct tl_record *record, struct tl_hit_regs *regs, const uint8_t **stack, size_t *size);
 
 /* Return 0 to go on, anything else to end the poll behind this event. */
 typedef int tl_record_fn(void *context, const struct tl_record *record);

@@ -30,6 +30,13 @@ static inline int witness(void *context, const struct tl_record *record)
         if (tl_record_string(record, slot, &text, &length) == 0)
             for (size_t i = 0; i < length; i++)
                 w->checksum += (unsigned char)text[i];
+    struct tl_hit_regs regs;
+    const uint8_t *stack;
+    if (tl_record_stack(record, &regs, &stack, &length) == 0) {
+        w->checksum += regs.r[TL_RIP];
+        for (size_t i = 0; i < length; i++)
+            w->checksum += stack[i];
+    }
     w->events++;
     if (w->sink) {
         static const struct tl_arg_info args[] = {
