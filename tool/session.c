@@ -34,10 +34,11 @@ static void on_signal(int signal)
     interrupted = signal;
 }
 
-/* Handlers rather than SIG_IGN: a command that is launched gets the default dispositions back. */
+/* Handlers rather than SIG_IGN: a command that is launched gets the default dispositions back. SA_RESTART: a line that
+ * is being written to a slow reader is not torn; the wait for events ends at a signal all the same. */
 static void catch_signals(void)
 {
-    struct sigaction action = {.sa_handler = on_signal};
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
     static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE};
     for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
         sigaction(signals[i], &action, NULL);
