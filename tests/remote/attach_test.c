@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/rseq.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -116,7 +117,8 @@ static void text_that_is_not_as_expected(void **state)
 
 /* ---- signals ---- */
 
-enum { SIGNALS = 3000 };
+enum { SIGNALS = 1000 };
+static int enough;
 static struct progress *page;
 
 static void numbered(int signal, siginfo_t *info, void *context)
@@ -152,15 +154,16 @@ static void take_signals(struct progress *p)
 static void *send_signals(void *context)
 {
     struct target *t = context;
-    for (int i = 0; i < SIGNALS;) {
-        if (sigqueue(t->pid, SIGRTMIN, (union sigval){.sival_int = i}) == 0)
-            i++;
+    int sent = 0;
+    while (!__atomic_load_n(&enough, __ATOMIC_ACQUIRE) || sent < SIGNALS) {
+        if (sigqueue(t->pid, SIGRTMIN, (union sigval){.sival_int = sent}) == 0)
+            sent++;
         else
             tl_nap(100);
-        if (i % 16 == 0)
+        if (sent % 16 == 0)
             tl_nap(50);
     }
-    return NULL;
+    return (void *)(intptr_t)sent;
 }
 
 static void signals_are_neither_lost_nor_reordered(void **state)
@@ -168,15 +171,16 @@ static void signals_are_neither_lost_nor_reordered(void **state)
     (void)state;
     struct target t;
     pthread_t sender;
+    void *sent;
+    enough = 0;
     target_fork(&t, take_signals);
     pthread_create(&sender, NULL, send_signals, &t);
-    int times = 0;
-    for (; t.progress->value < SIGNALS && times < 5000; times++)
+    for (int i = 0; i < 200; i++)
         come_and_go(&t, false);
-    pthread_join(sender, NULL);
-    eventually(t.progress->value == SIGNALS);
+    __atomic_store_n(&enough, 1, __ATOMIC_RELEASE);
+    pthread_join(sender, &sent);
+    eventually(t.progress->value == (uint64_t)(intptr_t)sent);
     assert_int_equal(t.progress->errors, 0);
-    assert_true(times > 1);
     target_end(&t);
 }
 
@@ -222,6 +226,102 @@ static void stops_that_come_meanwhile(void **state)
     target_end(&t);
 }
 
+static void *lonely(void *context)
+{
+    struct progress *p = context;
+    p->ready = 1;
+    for (;;) {
+        p->loops[0]++;
+        usleep(200);
+    }
+    return NULL;
+}
+
+static void leaves_its_leader(struct progress *p)
+{
+    pthread_t other;
+    pthread_create(&other, NULL, lonely, p);
+    pthread_exit(NULL);
+}
+
+static void a_process_whose_first_thread_has_ended(void **state)
+{
+    (void)state;
+    struct target t;
+    target_fork(&t, leaves_its_leader);
+    eventually(tl_task_state(t.pid) == 'Z');
+    for (int i = 0; i < 3; i++) {
+        struct tl_remote *r = open_target(&t);
+        struct tl_remote_region region;
+        struct tl_error error;
+        assert_int_equal(tl_remote_facts(r)->threads, 1);
+        assert_int_equal(tl_remote_region(r, 1, 1, &region, &error), 0);
+        assert_int_equal(tl_remote_remove(r, &error), 0);
+        bool gone;
+        int status;
+        assert_int_equal(tl_remote_poll(r, 0, &gone, &status), 0);
+        assert_false(gone);
+        tl_remote_close(r);
+    }
+    uint64_t before = t.progress->loops[0];
+    eventually(t.progress->loops[0] > before + 2);
+    target_end(&t);
+}
+
+/* A sequence that ends only when it is aborted, and then starts over. */
+extern const char sequence_begin[], sequence_end[], sequence_abort[];
+static struct {
+    uint32_t version, flags;
+    uint64_t start, length, abort;
+} sequence __attribute__((aligned(32)));
+
+static void in_a_sequence(struct progress *p)
+{
+    struct {
+        uint32_t cpu_start, cpu;
+        uint64_t sequence;
+        uint32_t flags, pad[3];
+    } *area = (void *)((char *)__builtin_thread_pointer() + __rseq_offset);
+    sequence.start = (uintptr_t)sequence_begin;
+    sequence.length = (uintptr_t)(sequence_end - sequence_begin);
+    sequence.abort = (uintptr_t)sequence_abort;
+    p->ready = 1;
+    for (;;) {
+        p->loops[1]++;
+        __asm__ volatile("mov %[sequence], %[field]\n"
+                         ".globl sequence_begin, sequence_end, sequence_abort\n"
+                         "sequence_begin:\n"
+                         "1: pause\n"
+                         "jmp 1b\n"
+                         "sequence_end:\n"
+                         ".long 0x53053053\n"
+                         "sequence_abort:\n"
+                         : [field] "=m"(area->sequence)
+                         : [sequence] "r"(&sequence)
+                         : "memory", "cc");
+    }
+}
+
+static void a_stop_ends_a_restartable_sequence(void **state)
+{
+    (void)state;
+    struct target t;
+    if (__rseq_size == 0)
+        skip();
+    target_fork(&t, in_a_sequence);
+    struct tl_remote *r = open_target(&t);
+    const struct tl_port *port = tl_remote_port(r);
+    struct tl_remote_region region;
+    assert_int_equal(port->stop(port->host), 0);
+    uint64_t before = t.progress->loops[1];
+    assert_int_equal(tl_remote_region(r, 1, 1, &region, NULL), 0); /* calls from elsewhere, and back */
+    port->resume(port->host);
+    eventually(t.progress->loops[1] > before);
+    assert_int_equal(tl_remote_remove(r, NULL), 0);
+    tl_remote_close(r);
+    target_end(&t);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -231,6 +331,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(signals_are_neither_lost_nor_reordered),
         cmocka_unit_test(a_stopped_process_stays_stopped),
         cmocka_unit_test(stops_that_come_meanwhile),
+        cmocka_unit_test(a_process_whose_first_thread_has_ended),
+        cmocka_unit_test(a_stop_ends_a_restartable_sequence),
     };
     setvbuf(stdout, NULL, _IOLBF, 0);
     if (argc > 1)

@@ -66,6 +66,40 @@ static void no_descriptors(void **state)
     target_end(&t);
 }
 
+static void locks_everything(struct progress *p)
+{
+    if (mlockall(MCL_CURRENT | MCL_FUTURE) != 0)
+        p->errors++;
+    idle(p);
+}
+
+/* Only the privileged may lock more than the limit; for the others it is as if it were memory that lacks. */
+static void memory_that_is_locked(void **state)
+{
+    (void)state;
+    struct target t;
+    target_fork(&t, locks_everything);
+    if (t.progress->errors) {
+        target_end(&t);
+        skip();
+    }
+    target_baseline(&t);
+    struct tl_remote *r = open_target(&t);
+    struct tl_remote_region region;
+    struct tl_error error = {0};
+    int result = tl_remote_region(r, 1 << 16, 1 << 16, &region, &error);
+    if (result) {
+        assert_int_equal(result, -ENOMEM);
+        assert_non_null(strstr(error.text, "RLIMIT_MEMLOCK"));
+    } else {
+        assert_int_equal(tl_remote_remove(r, &error), 0);
+    }
+    tl_remote_close(r);
+    assert_as_before(&t);
+    assert_goes_on(&t);
+    target_end(&t);
+}
+
 /* Fill the table of mappings, but for p->value of them. */
 static void many_mappings(struct progress *p)
 {
@@ -137,6 +171,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(no_address_space),
         cmocka_unit_test(no_descriptors),
+        cmocka_unit_test(memory_that_is_locked),
         cmocka_unit_test(no_mappings),
     };
     setvbuf(stdout, NULL, _IOLBF, 0);

@@ -147,6 +147,29 @@ static void one_that_is_probed(void **state)
     close(ready[1]);
 }
 
+/* Both have opened, neither has left anything to see yet. */
+static void one_that_another_tool_takes_at_the_same_time(void **state)
+{
+    (void)state;
+    struct target t;
+    struct tl_remote_region region;
+    struct tl_error error;
+    target_fork(&t, idle);
+    target_baseline(&t);
+    struct tl_remote *first = open_target(&t), *second = open_target(&t);
+    assert_int_equal(tl_remote_region(first, 1, 1, &region, &error), 0);
+    assert_int_equal(tl_remote_region(second, 1, 1, &region, &error), -EBUSY);
+    assert_non_null(strstr(error.text, "another trapline"));
+    assert_int_equal(tl_remote_remove(second, &error), 0); /* nothing of its own */
+    uint8_t byte;
+    assert_int_equal(tl_remote_read(first, first->area_addr, &byte, 1), 0);
+    assert_int_equal(tl_remote_remove(first, &error), 0);
+    tl_remote_close(first);
+    tl_remote_close(second);
+    assert_as_before(&t);
+    target_end(&t);
+}
+
 /* An i386 program in 96 bytes: sleeps for ever. */
 static const uint8_t i386_code[] = {0xb8, 29, 0, 0, 0, 0xcd, 0x80, 0xeb, 0xf7}; /* pause(); again */
 
@@ -276,13 +299,10 @@ static void one_in_strict_seccomp(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(nobody_there),
-        cmocka_unit_test(a_kernel_thread),
-        cmocka_unit_test(somebody_elses),
-        cmocka_unit_test(one_that_is_traced),
-        cmocka_unit_test(one_that_is_probed),
-        cmocka_unit_test(one_of_32_bits),
-        cmocka_unit_test(one_with_a_seccomp_filter),
+        cmocka_unit_test(nobody_there),          cmocka_unit_test(a_kernel_thread),
+        cmocka_unit_test(somebody_elses),        cmocka_unit_test(one_that_is_traced),
+        cmocka_unit_test(one_that_is_probed),    cmocka_unit_test(one_that_another_tool_takes_at_the_same_time),
+        cmocka_unit_test(one_of_32_bits),        cmocka_unit_test(one_with_a_seccomp_filter),
         cmocka_unit_test(one_in_strict_seccomp),
     };
     setvbuf(stdout, NULL, _IOLBF, 0);

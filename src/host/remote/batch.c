@@ -60,6 +60,7 @@ static int run(struct tl_remote *r, struct tl_call *calls, size_t count, bool st
     size_t size;
     if (!task)
         return -ESRCH;
+    tl_leave_sequence(r, task);
     int result = tl_get_mask(task->tid, &mask);
     if (result == 0)
         result = tl_frame_build(r, task, mask, code + TL_CORE_FRAME, 0, frame, &size);
@@ -146,7 +147,7 @@ int tl_share(struct tl_remote *r, size_t size, void **local, uint64_t *addr, str
         result = tl_batch(r, &make, 1, true, &done);
     }
     if (result)
-        return tl_fail(error, result, "process %d cannot make a memory file (%s)", r->pid, tl_errno_name(-result));
+        return tl_explain_limit(r, result, "make a memory file", error);
     uint64_t fd = (uint64_t)make.result;
     result = tl_open_target_file(tl_worker(r)->tid, (int)fd, &file);
     if (result == 0 && ftruncate(file, (off_t)size) != 0)
@@ -171,9 +172,7 @@ int tl_share(struct tl_remote *r, size_t size, void **local, uint64_t *addr, str
     if (result) {
         if (*local != MAP_FAILED)
             munmap(*local, size);
-        return tl_fail(error, result, "process %d cannot map %zu KiB (%s)%s", r->pid, size / 1024,
-                       tl_errno_name(-result),
-                       result == -ENOMEM ? ": its RLIMIT_AS or vm.max_map_count is exhausted" : "");
+        return tl_explain_limit(r, result, "map memory", error);
     }
     *addr = (uint64_t)finish[0].result;
     return 0;

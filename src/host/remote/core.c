@@ -93,12 +93,24 @@ static void publish(struct tl_remote *r, uint64_t addr)
     tl_remote_step("core published");
 }
 
-static int failed(struct tl_remote *r, int result, const char *what, struct tl_error *error)
+int tl_explain_limit(struct tl_remote *r, int result, const char *what, struct tl_error *error)
 {
-    const char *advice = result == -EMFILE ? ": its limit of open files (RLIMIT_NOFILE) is reached"
-                         : result == -ENOMEM
-                             ? ": its address space (RLIMIT_AS) or number of mappings (vm.max_map_count) is exhausted"
-                             : "";
+    const char *advice = "";
+    switch (result) {
+    case -EMFILE:
+        advice = ": its RLIMIT_NOFILE is exhausted";
+        break;
+    case -ENFILE:
+        advice = ": fs.file-max is exhausted";
+        break;
+    case -ENOMEM:
+        advice = ": its RLIMIT_AS or vm.max_map_count is exhausted";
+        break;
+    case -EAGAIN: /* not to be tried again: what it has locked is too much */
+        result = -ENOMEM;
+        advice = ": its RLIMIT_MEMLOCK is exhausted";
+        break;
+    }
     return tl_fail(error, result, "process %d cannot %s (%s)%s", r->pid, what, tl_errno_name(-result), advice);
 }
 
@@ -119,25 +131,25 @@ int tl_core_create(struct tl_remote *r, struct tl_error *error)
         result = tl_session_call(r, &s, SYS_memfd_create, (uint64_t[6]){s.name, flags | MFD_NOEXEC_SEAL_FLAG}, &fd);
     tl_remote_step("core file");
     if (result || fd < 0) {
-        result = failed(r, result ? result : (int)fd, "make a memory file", error);
+        result = tl_explain_limit(r, result ? result : (int)fd, "make a memory file", error);
         goto out;
     }
     result = tl_open_target_file(s.task->tid, (int)fd, &file);
     if (result == 0)
         result = furnish(r, file);
     if (result) {
-        result = failed(r, result, "share a memory file", error);
+        result = tl_explain_limit(r, result, "share a memory file", error);
     } else {
         uint64_t map[6] = {0, TL_CORE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, (uint64_t)fd, 0};
         result = tl_session_call(r, &s, SYS_mmap, map, &addr);
         if (result || (addr < 0 && addr > -TL_PAGE))
-            result = failed(r, result ? result : (int)addr, "map memory", error);
+            result = tl_explain_limit(r, result ? result : (int)addr, "map memory", error);
         else
             result = tl_session_call(r, &s, SYS_mprotect, (uint64_t[6]){(uint64_t)addr, TL_PAGE, PROT_READ | PROT_EXEC},
                                      &ignored);
         if (result == 0 && ignored < 0) {
             tl_session_call(r, &s, SYS_munmap, (uint64_t[6]){(uint64_t)addr, TL_CORE_SIZE}, &addr);
-            result = failed(r, (int)ignored, "map executable memory", error);
+            result = tl_explain_limit(r, (int)ignored, "map executable memory", error);
         }
     }
     tl_session_call(r, &s, SYS_close, (uint64_t[6]){(uint64_t)fd}, &ignored);
@@ -165,7 +177,7 @@ int tl_core_destroy(struct tl_remote *r, struct tl_error *error)
         result = tl_session_call(r, &s, SYS_munmap, (uint64_t[6]){r->core.addr, TL_CORE_SIZE}, &outcome);
         tl_session_end(r, &s);
         if (result || outcome)
-            result = failed(r, result ? result : (int)outcome, "unmap memory", error);
+            result = tl_explain_limit(r, result ? result : (int)outcome, "unmap memory", error);
     }
     tl_gadgets_drop(r);
     if (result == 0)

@@ -190,6 +190,7 @@ int tl_session_call(struct tl_remote *r, struct tl_session *s, long number, cons
                     int64_t *result);
 void tl_session_end(struct tl_remote *r, struct tl_session *s);
 struct tl_task *tl_worker(struct tl_remote *r);
+void tl_leave_sequence(struct tl_remote *r, struct tl_task *task);
 int tl_get_mask(pid_t tid, uint64_t *mask);
 int tl_set_mask(pid_t tid, uint64_t mask);
 
@@ -198,6 +199,7 @@ int tl_core_create(struct tl_remote *r, struct tl_error *error);
 int tl_core_destroy(struct tl_remote *r, struct tl_error *error);
 void tl_core_forget(struct tl_remote *r); /* our side only */
 int tl_open_target_file(pid_t tid, int fd, int *out);
+int tl_explain_limit(struct tl_remote *r, int result, const char *what, struct tl_error *error);
 int tl_close_strays(struct tl_remote *r, struct tl_error *error); /* descriptors of half-made memory */
 
 /* batch.c: many calls in one go, by the runner in the core. Results of calls that were reached, in order. */

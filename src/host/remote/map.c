@@ -83,11 +83,9 @@ static int code_file(struct tl_remote *r, uint64_t low, uint64_t high, uint64_t 
 
 static int explain(struct tl_remote *r, int result, struct tl_error *error)
 {
-    const char *why = result == -EEXIST   ? "an address is taken by now"
-                      : result == -ENOMEM ? "its RLIMIT_AS or vm.max_map_count is exhausted"
-                      : result == -EMFILE ? "its RLIMIT_NOFILE is exhausted"
-                                          : tl_errno_name(-result);
-    return tl_fail(error, result, "process %d cannot map trampolines: %s", r->pid, why);
+    if (result == -EEXIST)
+        return tl_fail(error, result, "an address for a trampoline in process %d is taken by now", r->pid);
+    return tl_explain_limit(r, result, "map trampolines", error);
 }
 
 static int room_for(struct tl_remote *r, size_t more)
@@ -166,7 +164,7 @@ int tl_port_map(struct tl_remote *r, const struct tl_mapping *mappings, size_t c
     if (result == 0 && high > 0) {
         result = code_file(r, low, high, &fd);
         if (result)
-            explain(r, result, error);
+            result = explain(r, result, error);
     }
     size_t first = r->made_count;
     if (result == 0) {
@@ -192,7 +190,7 @@ int tl_port_map(struct tl_remote *r, const struct tl_mapping *mappings, size_t c
                     r->made[i].record->live = 0;
             }
             r->made_count = first;
-            explain(r, result, error);
+            result = explain(r, result, error);
         }
     }
     free(calls);

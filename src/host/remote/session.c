@@ -40,6 +40,28 @@ struct tl_task *tl_worker(struct tl_remote *r)
     return best;
 }
 
+/* Inside a restartable sequence: the stop has ended it, as the kernel would find on the way back; but after a call of
+ * ours, made from elsewhere, it no longer would. So it is taken to its abort handler here. */
+void tl_leave_sequence(struct tl_remote *r, struct tl_task *task)
+{
+    struct {
+        uint64_t area;
+        uint32_t size, signature, flags, pad;
+    } configuration = {0};
+    struct {
+        uint32_t version, flags;
+        uint64_t start, length, abort;
+    } sequence;
+    uint64_t at;
+    if (ptrace(PTRACE_GET_RSEQ_CONFIGURATION, task->tid, sizeof configuration, &configuration) <= 0 ||
+        configuration.area == 0 || tl_mem_read(r, configuration.area + 8, &at, sizeof at) || at == 0 ||
+        tl_mem_read(r, at, &sequence, sizeof sequence) || task->regs.rip - sequence.start >= sequence.length)
+        return;
+    tl_remote_step("abort sequence");
+    task->regs.rip = sequence.abort;
+    tl_set_regs(task->tid, &task->regs);
+}
+
 int tl_session_begin(struct tl_remote *r, struct tl_session *s, struct tl_error *error)
 {
     static const char name[8 + 1] = TL_CORE_NAME;
@@ -51,6 +73,7 @@ int tl_session_begin(struct tl_remote *r, struct tl_session *s, struct tl_error 
         result = tl_scratch_find(r, TL_FRAME_MAX + sizeof name, &s->task, &s->frame, error);
     if (result)
         return result;
+    tl_leave_sequence(r, s->task);
     result = tl_get_mask(s->task->tid, &s->mask);
     if (result == 0)
         result = tl_frame_build(r, s->task, s->mask, s->frame, r->gadgets.restorer, frame, &size);
