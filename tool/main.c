@@ -2,6 +2,8 @@
 #include "commands.h"
 #include "options.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -24,8 +26,18 @@ static void usage(FILE *out)
         fprintf(out, "  trapline %s\n", commands[i].what);
 }
 
+/* Where a standard stream is closed, the next file that is opened would take its number, and our output would go into
+ * that: the target's memory, for one. Something stands there now, which cannot be written to (or read from). */
+static void hold_standard_streams(void)
+{
+    for (int fd = 0; fd < 3; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF)
+            open("/dev/null", (fd ? O_RDONLY : O_WRONLY) | O_CLOEXEC);
+}
+
 int main(int argc, char **argv)
 {
+    hold_standard_streams();
     if (argc > 1 && (!strcmp(argv[1], "-h") || !strcmp(argv[1], "--help"))) {
         usage(stdout);
         return EXIT_FINE;
