@@ -194,7 +194,6 @@ static int write_up_sites(const struct tl_planner *planner, struct tl_plan *plan
             continue;
         }
         describe(planner, job);
-        plan->trampolines[plan->planned++] = (struct tl_plan_trampoline){job->site->trampoline, (uint32_t)i};
         struct tl_plan_write *write = &plan->writes[plan->write_count++];
         write->addr = job->site->addr;
         write->length = job->length;
@@ -202,7 +201,16 @@ static int write_up_sites(const struct tl_planner *planner, struct tl_plan *plan
         memcpy(write->new_bytes, job->bytes, job->length);
         plan->guarded += job->guarded;
     }
-    qsort(plan->trampolines, plan->planned, sizeof *plan->trampolines, by_trampoline);
+    bool sorted = true; /* they are, if there is one arena */
+    for (size_t i = 0; i < planner->count; i++) {
+        const struct tl_site *site = planner->jobs[i].site;
+        if (!planner->jobs[i].placed)
+            continue;
+        sorted = sorted && (!plan->planned || plan->trampolines[plan->planned - 1].addr < site->trampoline);
+        plan->trampolines[plan->planned++] = (struct tl_plan_trampoline){site->trampoline, (uint32_t)i};
+    }
+    if (!sorted)
+        qsort(plan->trampolines, plan->planned, sizeof *plan->trampolines, by_trampoline);
     return 0;
 }
 

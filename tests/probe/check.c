@@ -231,8 +231,9 @@ static const char *check_range(const struct planned *planned, uint64_t addr, uin
         return WRONG("mapping at %#llx is not possible", (unsigned long long)addr);
     for (size_t i = 0; i < planned->area_count; i++) {
         const struct tl_area *area = &planned->areas[i];
-        uint64_t above = area->keep_above / TL_KEEP_YIELD, below = area->keep_below / TL_KEEP_YIELD;
-        if (addr < area->end + above && area->start - below < addr + size)
+        uint64_t taken = area->start - area->keep_below / TL_KEEP_YIELD;
+        uint64_t end = area->end + area->keep_above / TL_KEEP_YIELD;
+        if (taken < end && addr < end && taken < addr + size)
             return WRONG("mapping at %#llx hits what is there, or room it needs", (unsigned long long)addr);
     }
     return NULL;

@@ -5,7 +5,7 @@
  */
 #include <stdint.h>
 
-#define PROBED __attribute__((section("subject"), noinline, noclone, used)) static
+#define PROBED __attribute__((section("subject"), noinline, used)) static
 
 uint64_t NAME(uint64_t seed);
 
