@@ -113,9 +113,15 @@ const struct tl_module *tl_modules_at(const struct tl_modules *modules, uint64_t
 
 void tl_modules_describe(const struct tl_modules *modules, uint64_t addr, char *text, size_t size)
 {
-    const struct tl_module *module = tl_modules_at(modules, addr);
+    tl_modules_describe_within(modules, addr, addr, text, size);
+}
+
+void tl_modules_describe_within(const struct tl_modules *modules, uint64_t addr, uint64_t within, char *text,
+                                size_t size)
+{
+    const struct tl_module *module = tl_modules_at(modules, within);
     const struct tl_function *function =
-        module && module->object ? tl_object_function_at(module->object, addr - module->bias) : NULL;
+        module && module->object ? tl_object_function_at(module->object, within - module->bias) : NULL;
     if (function && function->name) {
         snprintf(text, size, "%s+0x%llx", function->name, (unsigned long long)(addr - module->bias - function->addr));
     } else if (module) {

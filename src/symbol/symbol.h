@@ -107,6 +107,9 @@ int tl_modules_find(const struct tl_modules *modules, const char *path, size_t f
 const struct tl_module *tl_modules_at(const struct tl_modules *modules, uint64_t addr);
 /* "name+0x12" for a live address, "[libc.so.6]+0x…" where no function is known, "0x…" outside. */
 void tl_modules_describe(const struct tl_modules *modules, uint64_t addr, char *text, size_t size);
+/* The same by the function that holds `within`: a return address belongs to the function of the call before it. */
+void tl_modules_describe_within(const struct tl_modules *modules, uint64_t addr, uint64_t within, char *text,
+                                size_t size);
 
 /* What an ifunc was resolved to in a live process, found in the relocated slots of its modules (IRELATIVE, JUMP_SLOT,
  * GLOB_DAT). `read` reads the target's memory, 0 or -errno. Result: a live address. -ENOENT when nothing has bound it

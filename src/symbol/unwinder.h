@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What the two files of the unwinder share. Nothing outside the room includes this.
+ */
+#ifndef TRAPLINE_SYMBOL_UNWINDER_H
+#define TRAPLINE_SYMBOL_UNWINDER_H
+
+#include <elfutils/libdwfl.h>
+
+#include "symbol/unwind.h"
+
+struct tl_unwinder {
+    pid_t pid;
+    struct tl_modules modules;
+    Dwfl *dwfl; /* over the same modules; NULL where libdwfl cannot do anything with them */
+    uint64_t refreshed_ns;
+    struct walk *walk; /* the one under way */
+};
+
+/* Tells a new Dwfl where to get registers and memory from: from the walk under way. */
+bool unwind_attach(Dwfl *dwfl, struct tl_unwinder *unwinder);
+
+/* An address lies in no known module: look whether there are new ones by now. Whether there are. */
+bool unwinder_refresh(struct tl_unwinder *unwinder);
+
+#endif
