@@ -57,11 +57,13 @@ def kernel_counts(command, modules):
 def trapline_counts(command, spec):
     """({name: hits}, {refused name}) of one run."""
     done = run([trapline, "count", "-q", "--json", "-o", "table", "-e", spec, "--", *command])
-    hits, refused = elf.read_rows("table", "count", "hits"), set()
-    for row in elf.json_lines(done.stderr.splitlines()):
-        refused.add(row["probe"].removesuffix("%return"))
-    summary = list(elf.json_lines(open("table")))[-1]
-    assert summary["type"] == "summary" and not summary["missed"] and not summary["lost"], summary
+    hits, refused = {}, set()
+    for row in elf.json_lines(open("table")):
+        if row["type"] == "count":
+            hits[row["probe"]] = hits.get(row["probe"], 0) + row["hits"]
+        elif row["type"] == "refused":
+            refused.add(row["probe"].removesuffix("%return"))
+    assert row["type"] == "summary" and not row["missed"] and not row["lost"], row
     return hits, refused, done.returncode
 
 
@@ -102,7 +104,7 @@ def compare_module(module, ours, refused, runs):
             continue
         if group.trouble:
             tally.leave_out(group.trouble, name)
-        elif group.names & refused:
+        elif (group.names | group.resolves) & refused:
             tally.leave_out("refused by trapline", name)
         elif len(kernels) > 1:
             tally.leave_out(UNSTABLE, name)

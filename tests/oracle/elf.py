@@ -15,15 +15,6 @@ def json_lines(lines):
     return (json.loads(line) for line in lines if line.startswith("{"))
 
 
-def read_rows(path, kind, field):
-    """{probe: sum of field} of a file's rows of one kind."""
-    sums = {}
-    for row in json_lines(open(path)):
-        if row["type"] == kind:
-            sums[row["probe"]] = sums.get(row["probe"], 0) + row[field]
-    return sums
-
-
 def segments(path):
     """[(address, offset, size in the file)] of what is loaded."""
     with open(path, "rb") as file:
@@ -95,6 +86,7 @@ class Group:
 
     def __init__(self, names):
         self.names, self.offsets, self.trouble = set(names), [], None
+        self.resolves = set()  # the indirect functions that it is the resolver of
 
 
 class Module:
@@ -116,6 +108,8 @@ class Module:
         groups, at = {}, {}
         for function in functions:
             addr, name = int(function["addr"], 16), function["name"]
+            if function["kind"] == "ifunc":  # probed is what runs
+                addr = chosen.get(addr, -addr)
             group = groups.get(name) or at.get(addr) or Group([name])
             other = at.get(addr, group)
             if other is not group:
@@ -127,16 +121,17 @@ class Module:
                     groups[moved] = group
             group.names.add(name)
             groups[name] = at[addr] = group
-        resolvers = {int(function["addr"], 16) for function in functions if function["kind"] == "ifunc"}
-        runs_at = {addr: chosen.get(addr) if addr in resolvers else addr for addr in at}
-        instructions = first_instructions(self.path, [addr for addr in runs_at.values() if addr])
+        instructions = first_instructions(self.path, at)
+        for function in functions:
+            addr = int(function["addr"], 16)
+            if function["kind"] == "ifunc" and addr in at:
+                at[addr].resolves.add(function["name"])
         for addr, group in at.items():
-            runs = runs_at[addr]
-            offset = to_offset(loaded, runs) if runs else None
-            trouble = KERNEL_TROUBLE.match(instructions.get(runs, ""))
+            offset = to_offset(loaded, addr)
+            trouble = KERNEL_TROUBLE.match(instructions.get(addr, ""))
             if offset is None:
                 group.trouble = "an indirect function that runs elsewhere"
-            elif runs not in instructions:
+            elif addr not in instructions:
                 group.trouble = "objdump sees no instruction there"
             elif offset == start:
                 group.trouble = "the place where counting begins"

@@ -101,7 +101,8 @@ def threads():
     functions, calls, known = [], [], {}
     for k in range(64):
         times, shape, straight = 3 * k + 1, k % len(SHAPES), k - k % len(SHAPES)
-        functions.append(f"__attribute__((noipa)) long f{k}(long x) {{ {SHAPES[shape].format(k=k, straight=straight)} }}")
+        body = SHAPES[shape].format(k=k, straight=straight)
+        functions.append(f"__attribute__((noipa)) long f{k}(long x) {{ {body} }}")
         calls.append(f"for (int i = 0; i < {times}; i++) sum += f{k}(i + seed);")
         known[f"f{k}"] = 4 * times
         if shape == 2:
