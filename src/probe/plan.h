@@ -52,7 +52,7 @@ struct tl_site {
 /* An occupied piece of the address space. `keep_below`, `keep_above`: bytes beside it to keep clear, for it to grow.
  * A site that finds no other place may come down there, but not in the nearest part (the whole divided by
  * TL_KEEP_YIELD). */
-enum { TL_KEEP_YIELD = 32 };
+enum { TL_KEEP_YIELD = 64 };
 struct tl_area {
     uint64_t start, end;
     uint64_t keep_below, keep_above;

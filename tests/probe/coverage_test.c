@@ -29,13 +29,21 @@ struct subject {
     size_t area_count;
 };
 
-static int failures;
+static int failures, shortfalls;
 
 static void expect(bool holds, const char *what, const char *name)
 {
     if (!holds)
         fprintf(stderr, "FAILED: %s: %s\n", name, what);
     failures += !holds;
+}
+
+/* A share that depends on where chance has put the heap and the libraries: see main. */
+static void promise(bool holds, const char *what, const char *name)
+{
+    if (!holds)
+        fprintf(stderr, "%s: %s\n", name, what);
+    shortfalls += !holds;
 }
 
 /* The text that holds a function's address, as it is in the process. */
@@ -111,7 +119,7 @@ static void instructions_alone(const struct subject *subject)
            100.0 * (double)in_place / (double)total, 100.0 * (double)punned / (double)total, percent, subject->promised,
            agree, sampled);
     expect(total > 10000, "too few instructions found", subject->name);
-    expect(percent >= subject->promised, "fewer instructions can be probed than promised", subject->name);
+    promise(percent >= subject->promised, "fewer instructions can be probed than promised", subject->name);
     expect(agree == sampled && sampled > 50, "the quick answer and the plan differ", subject->name);
 }
 
@@ -165,7 +173,7 @@ static void entries_at_once(const struct subject *subject, bool guard)
         subject->name, guard ? "guarded" : "plain", planned.plan.planned, sites, share, planned.plan.guarded,
         cost.pool_pages, (double)cost.pool_pages / taken, cost.virtual_pages, (double)cost.virtual_pages / taken,
         cost.mappings, cost.regions);
-    expect(share >= 97, "fewer function entries at once than promised", subject->name);
+    promise(share >= 97, "fewer function entries at once than promised", subject->name);
     expect((double)cost.pool_pages <= 0.5 * taken, "more than half a page a probe", subject->name);
     expect(guard || (double)cost.virtual_pages <= 0.6 * taken, "landing pages are scattered", subject->name);
     expect(!guard || (double)planned.plan.guarded >= 0.97 * taken, "too few guarded", subject->name);
@@ -210,7 +218,7 @@ static void whole_functions(const struct subject *subject, bool guard)
     printf("%-12s %-9s %d functions, %zu of %zu instructions %6.2f %%, %zu functions whole, pool pages %.3f a probe\n",
            subject->name, guard ? "guarded" : "plain", FUNCTIONS, taken, total, share, complete,
            (double)pages / (double)taken);
-    expect(share >= subject->promised, "fewer instructions at once than promised", subject->name);
+    promise(share >= subject->promised, "fewer instructions at once than promised", subject->name);
 }
 
 /* A process with some of the subjects in it. */
@@ -244,7 +252,22 @@ static void find(struct subject *subject, const struct process *process)
     expect(subject->module, "not mapped", subject->name);
 }
 
-int main(void)
+static void measure(struct subject subjects[5])
+{
+    printf("instructions, each alone      in place     punned      taken\n");
+    for (int i = 0; i < 5; i++)
+        instructions_alone(&subjects[i]);
+    printf("\nall function entries at once\n");
+    for (int guard = 0; guard < 2; guard++)
+        entries_at_once(&subjects[1], guard);
+    printf("\nevery instruction of a function at once\n");
+    for (int i = 0; i < 5; i++)
+        whole_functions(&subjects[i], false);
+    whole_functions(&subjects[1], true);
+}
+
+/* In a fresh bash and a fresh python3. */
+static void in_processes(void)
 {
     static const char *const bash[] = {"/bin/bash", "-c", "echo; read x", NULL};
     static const char *const python[] = {"/usr/bin/python3", "-c",
@@ -252,7 +275,7 @@ int main(void)
     struct process processes[2];
     if (!begin(&processes[0], bash) || !begin(&processes[1], python)) {
         fprintf(stderr, "bash and python3 are needed\n");
-        return 1;
+        exit(1);
     }
     struct subject subjects[] = {{.name = "bash", .file = "bash", .promised = 99},
                                  {.name = "libc", .file = "libc.so", .promised = 99},
@@ -261,22 +284,24 @@ int main(void)
                                  {.name = "python3", .file = "python3", .promised = 93}};
     for (int i = 0; i < 5; i++)
         find(&subjects[i], &processes[i > 1]);
-    if (!failures) {
-        printf("instructions, each alone      in place     punned      taken\n");
-        for (int i = 0; i < 5; i++)
-            instructions_alone(&subjects[i]);
-        printf("\nall function entries at once\n");
-        for (int guard = 0; guard < 2; guard++)
-            entries_at_once(&subjects[1], guard);
-        printf("\nevery instruction of a function at once\n");
-        for (int i = 0; i < 5; i += 1)
-            whole_functions(&subjects[i], false);
-        whole_functions(&subjects[1], true);
-    }
+    if (!failures)
+        measure(subjects);
     for (int i = 0; i < 2; i++) {
         tl_modules_free(&processes[i].modules);
         free(processes[i].areas);
         child_end(&processes[i].child);
     }
-    return failures != 0;
+}
+
+/* A heap that the kernel happens to put right where many jumps come down is bad luck, once in some dozens of processes;
+ * twice in a row it is not. */
+int main(void)
+{
+    in_processes();
+    if (!failures && shortfalls) {
+        printf("\nAgain, with other addresses\n\n");
+        shortfalls = 0;
+        in_processes();
+    }
+    return failures || shortfalls;
 }
