@@ -144,8 +144,8 @@ static bool belongs(const struct tl_module *module, const struct mapping *first,
     if (!same_file(first, mapping))
         return false;
     uint64_t bias;
-    if (!module->object)
-        return true;
+    if (!module->object) /* of what cannot be opened, nothing says how far it reaches */
+        return mapping->start == module->end;
     return mapping->start >= module->start && mapping->start < module->end &&
            find_bias(module->object, mapping, &bias) && bias == module->bias;
 }
@@ -183,6 +183,14 @@ static int program_first(const void *left, const void *right)
     return a->start < b->start ? -1 : a->start > b->start;
 }
 
+/* Code out of a file, or what the kernel gives to each process; not our own trampolines, of which there may be
+ * thousands. */
+static bool is_module(const struct mapping *mapping)
+{
+    return mapping->executable && strcmp(mapping->path, "/memfd:trapline (deleted)") != 0 &&
+           (mapping->path[0] == '/' || strcmp(mapping->path, "[vdso]") == 0);
+}
+
 int tl_modules_read(pid_t pid, struct tl_modules *modules, struct tl_error *error)
 {
     struct maps maps;
@@ -196,8 +204,7 @@ int tl_modules_read(pid_t pid, struct tl_modules *modules, struct tl_error *erro
         result = -ENOMEM;
     for (size_t i = 0; result == 0 && i < maps.count; i++) {
         const struct mapping *mapping = &maps.mappings[i];
-        bool is_vdso = strcmp(mapping->path, "[vdso]") == 0;
-        if (!mapping->executable || !(is_vdso || mapping->path[0] == '/'))
+        if (!is_module(mapping))
             continue;
         size_t m = 0;
         while (m < modules->count && !belongs(&modules->modules[m], firsts[m], mapping))
