@@ -29,6 +29,7 @@ static const char usage_probe[] =
     "  --tactic LIST  only these, of: jump, jump-punned\n"
     "  -q, -v     say less, say more\n";
 static const char usage_trace[] = "  -n N       stop after exactly N events\n"
+                                  "  -k         show the call stack of each hit\n"
                                   "  --block    the program waits rather than lose an event\n";
 static const char usage_count[] = "  --every-instruction  count each instruction of the named functions\n";
 static const char usage_list[] = "usage: trapline list [--json] (PATH | -p PID) [GLOB]\n";
@@ -159,8 +160,8 @@ static int read_option(int option, const char *command, unsigned takes, struct o
         complain("-f: following children is not available yet");
         return EXIT_USAGE;
     case 'k':
-        complain("-k: call stacks are not available yet");
-        return EXIT_USAGE;
+        options->stacks = true;
+        return 0;
     case 'h':
         usage(stdout, command, takes);
         return -1;
@@ -184,6 +185,8 @@ static int check_together(const char *command, unsigned takes, const struct opti
             wrong = "--every-instruction is for count";
         else if (options->limit && (takes & OPTIONS_COUNT))
             wrong = "-n is for trace: counting makes no events";
+        else if (options->stacks && (takes & OPTIONS_COUNT))
+            wrong = "-k is for trace: a count has no call stack";
         else if (options->block && (takes & OPTIONS_COUNT))
             wrong = "--block is for trace: counting loses nothing";
     }

@@ -5,6 +5,7 @@
  * something where the plan wanted to, the plan is made again.
  */
 #include "place.h"
+#include "stacks.h"
 
 #include "hit/blob.h"
 #include "trace/clock.h"
@@ -88,6 +89,7 @@ static int assemble(struct placed *placed, const struct options *options, bool c
                                            .tid_offset = facts->tid_offset,
                                            .fs_self = facts->fs_self,
                                            .cpus = processors(),
+                                           .stack_bytes = options->stacks ? STACKS_BYTES : 0,
                                            .ring_bytes = count ? RING_BYTES_COUNT : RING_BYTES_TRACE};
     assemble.flags = (options->block ? TL_HIT_BLOCK : 0u) | (facts->no_syscalls ? TL_HIT_NO_MEMORY : 0u) |
                      (facts->no_clock ? TL_HIT_NO_CLOCK : 0u) | (facts->fsgsbase ? TL_HIT_FSGSBASE : 0u) |

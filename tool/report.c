@@ -112,7 +112,7 @@ int report_start(struct report *report)
         complain("out of memory");
         return EXIT_FAILED;
     }
-    return 0;
+    return report->options->stacks ? stacks_open(facts->pid, &report->stacks) : 0;
 }
 
 static void describe_address(void *context, uint64_t addr, char *text, size_t size)
@@ -132,6 +132,8 @@ static int show(void *context, const struct tl_record *record)
                                .describe = describe_address,
                                .describe_context = (void *)(uintptr_t)report->placed};
     line.tid = tl_tasks_find(report->tasks, record->tid, record->fs_base, record->time_ns, &line.comm);
+    if (report->stacks)
+        stacks_add(report->stacks, record, &line);
     report->format->hit(report->out, &line);
     report->shown++;
     return report_is_full(report);
@@ -220,6 +222,7 @@ void report_close(struct report *report)
 {
     tl_reader_close(report->reader);
     tl_tasks_close(report->tasks);
+    stacks_close(report->stacks);
     for (size_t i = 0; report->args && report->placed && i < report->placed->selection.probe_count; i++)
         free(report->args[i]);
     free(report->args);

@@ -6,6 +6,7 @@
 #define TRAPLINE_REPORT_H
 
 #include "place.h"
+#include "stacks.h"
 
 #include "trace/reader.h"
 #include "trace/show.h"
@@ -19,6 +20,7 @@ struct report {
     const struct tl_format *format;
     struct tl_reader *reader;
     struct tl_tasks *tasks;
+    struct stacks *stacks;       /* NULL: none asked for */
     struct tl_probe_info *infos; /* by probe */
     struct tl_arg_info **args;   /* by spec, in the order of the probes' first use */
     uint64_t shown;

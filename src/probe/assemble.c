@@ -231,10 +231,12 @@ static int assemble_site(struct assembling *assembling, uint32_t index, const st
         struct tl_hit_action *action = grow(&assembling->actions, 1, sizeof *action);
         if (!action)
             return out_of_memory(assembling);
-        *action = (struct tl_hit_action){.probe = places[i].probe,
-                                         .kind = assembling->options->count ? TL_ACTION_COUNT : TL_ACTION_EVENT,
-                                         .first_operation = first,
-                                         .operations = length};
+        *action =
+            (struct tl_hit_action){.probe = places[i].probe,
+                                   .kind = assembling->options->count ? TL_ACTION_COUNT : TL_ACTION_EVENT,
+                                   .stack_bytes = assembling->options->count ? 0 : assembling->options->stack_bytes,
+                                   .first_operation = first,
+                                   .operations = length};
     }
     return 0;
 }

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Call stacks of hits, for -k.
+ */
+#ifndef TRAPLINE_STACKS_H
+#define TRAPLINE_STACKS_H
+
+#include <sys/types.h>
+
+#include "trace/show.h"
+
+/* How much of the stack each event takes with it. */
+enum { STACKS_BYTES = 8192 };
+
+struct stacks;
+
+/* To be called while the target lives; it may end then. 0 or an exit status; what is wrong was said. */
+int stacks_open(pid_t pid, struct stacks **stacks);
+void stacks_close(struct stacks *stacks); /* NULL is allowed */
+
+/* Put the record's stack into the line; it is good until the next call. */
+void stacks_add(struct stacks *stacks, const struct tl_record *record, struct tl_hit_line *line);
+
+#endif
