@@ -22,6 +22,7 @@ enum {
     PAGE = 4096,
     PLAN_TRIES = 4,
     RING_BYTES_TRACE = 1 << 21,
+    RING_BYTES_STACKS = 1 << 23, /* a thousand events with a stack */
     RING_BYTES_COUNT = 4096,
     POOL_BYTES_A_SITE = 128,
     POOL_BYTES_SPARE = 1 << 18,
@@ -90,7 +91,9 @@ static int assemble(struct placed *placed, const struct options *options, bool c
                                            .fs_self = facts->fs_self,
                                            .cpus = processors(),
                                            .stack_bytes = options->stacks ? STACKS_BYTES : 0,
-                                           .ring_bytes = count ? RING_BYTES_COUNT : RING_BYTES_TRACE};
+                                           .ring_bytes = count             ? RING_BYTES_COUNT
+                                                         : options->stacks ? RING_BYTES_STACKS
+                                                                           : RING_BYTES_TRACE};
     assemble.flags = (options->block ? TL_HIT_BLOCK : 0u) | (facts->no_syscalls ? TL_HIT_NO_MEMORY : 0u) |
                      (facts->no_clock ? TL_HIT_NO_CLOCK : 0u) | (facts->fsgsbase ? TL_HIT_FSGSBASE : 0u) |
                      (facts->fs_self ? TL_HIT_FS_SELF : 0u) | (has_rdpid() ? TL_HIT_RDPID : 0u);

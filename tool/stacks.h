@@ -9,7 +9,8 @@
 
 #include "trace/show.h"
 
-/* How much of the stack each event takes with it. */
+/* How much of the stack each event takes with it. All of it, mostly: measured on mallocs of python and bash, 8 KiB
+ * reach the start of the program in 86 % of the hits, 4 KiB in 52 % (python), 16 KiB in 100 and 92 %. */
 enum { STACKS_BYTES = 8192 };
 
 struct stacks;
