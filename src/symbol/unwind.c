@@ -99,6 +99,14 @@ static bool is_behind_call(const struct walk *walk, uint64_t addr)
     return false;
 }
 
+static bool has_table(const struct tl_module *module, uint64_t addr)
+{
+    if (!module->object)
+        return false;
+    object_need_frames(module->object);
+    return object_frame_at(module->object, addr - module->bias) != NULL;
+}
+
 /* At a function's first instruction and at its ret: the word on top of the stack is where the caller goes on. */
 static bool step_to_caller(struct walk *walk, const struct tl_object *object, uint64_t addr, uint64_t pc)
 {
@@ -178,7 +186,7 @@ static int on_frame(Dwfl_Frame *state, void *context)
     walk->lost = !module;
     if (!module)
         return DWARF_CB_ABORT;
-    walk->certain = module->object && object_frame_at(module->object, inside - module->bias);
+    walk->certain = has_table(module, inside);
     if (walk->certain)
         return DWARF_CB_OK;
     walk->again = step_by_hand(walk, state, module, pc, !is_activation);

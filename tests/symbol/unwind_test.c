@@ -143,10 +143,192 @@ static void calls_are_followed_to_the_start(void **state)
     end();
 }
 
+static void code_without_tables_has_its_caller_on_top_of_the_stack(void **state)
+{
+    (void)state;
+    begin("stacks");
+    for (int i = 0; i < 3; i++)
+        next(1); /* the first instruction of bare */
+    is_stack("bare through_bare " TO_START);
+    next(0); /* the ret of bare_ret */
+    is_stack("bare_ret through_bare " TO_START);
+    end();
+}
+
+static void calls_back_from_a_library_are_followed(void **state)
+{
+    (void)state;
+    begin("stacks");
+    for (int i = 0; i < 5; i++)
+        next(1);
+    is_stack("leaf inner compare * sort " TO_START);
+    end();
+}
+
+static void a_signal_is_followed_to_what_it_interrupted(void **state)
+{
+    (void)state;
+    begin("stacks");
+    for (int i = 0; i < 6; i++)
+        next(1);
+    is_stack("leaf inner skip * interrupted interrupt " TO_START);
+    assert_string_equal(described(4), "interrupted+0x0");
+    assert_true(!frames[4].is_return && frames[5].is_return);
+    end();
+}
+
+static void a_thread_s_stack_ends_where_it_began(void **state)
+{
+    (void)state;
+    begin("stacks");
+    for (int i = 0; i < 7; i++)
+        next(1);
+    is_stack("leaf inner middle outer in_thread *");
+    assert_true(frame_count >= 6 && frame_count <= 7);
+    end();
+}
+
+static void a_library_that_is_loaded_late_is_known(void **state)
+{
+    (void)state;
+    begin("stacks");
+    for (int i = 0; i < 8; i++)
+        next(1);
+    is_stack("leaf through " TO_START);
+    end();
+}
+
+static void static_and_stripped_programs_have_stacks(void **state)
+{
+    (void)state;
+    begin("stacks-static");
+    next(1);
+    is_stack("leaf inner middle outer " TO_START);
+    end();
+    begin("stacks-stripped");
+    next(1);
+    is_stack("[stacks-stripped] [stacks-stripped] [stacks-stripped] [stacks-stripped] [stacks-stripped] * "
+             "[stacks-stripped]");
+    end();
+}
+
+/* The C library of this one has neither tables nor frame pointers: nothing is said that is not so. */
+static void where_tables_are_missing_nothing_is_guessed(void **state)
+{
+    (void)state;
+    begin("stacks-musl");
+    next(1);
+    is_stack("leaf inner middle outer main *");
+    assert_true(frame_count <= 7);
+    next(1);
+    next(1);
+    is_stack("bare through_bare main *");
+    next(0);
+    is_stack("bare_ret through_bare main *");
+    next(1);
+    is_stack("leaf inner compare *");
+    assert_true(frame_count <= 8);
+    next(1);
+    is_stack("leaf inner skip __restore_rt interrupted interrupt main *");
+    next(1);
+    is_stack("leaf inner middle outer in_thread *");
+    end();
+}
+
+static void a_stack_outlives_its_process(void **state)
+{
+    (void)state;
+    char before[MOST][256];
+    begin("stacks");
+    next(1);
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    is_stack("leaf inner middle outer " TO_START);
+    for (size_t i = 0; i < frame_count; i++)
+        snprintf(before[i], sizeof before[i], "%s", described(i));
+    tl_unwinder_close(unwinder);
+    begin("stacks");
+    next(1);
+    is_stack("leaf inner middle outer " TO_START);
+    for (size_t i = 0; i < frame_count; i++)
+        assert_string_equal(described(i), before[i]);
+    end();
+}
+
+/* Of each shorter piece, a shorter part of the same stack. */
+static void a_short_piece_gives_the_inner_frames(void **state)
+{
+    (void)state;
+    struct tl_frame whole[MOST];
+    begin("stacks");
+    next(1);
+    is_stack("leaf inner middle outer " TO_START);
+    size_t all = frame_count, size = snapshot.stack_size, before = 0;
+    memcpy(whole, frames, sizeof whole);
+    for (size_t short_size = 0; short_size <= size && before < all; short_size += 8) {
+        snapshot.stack_size = short_size;
+        frame_count = tl_unwind(unwinder, &snapshot, frames, MOST);
+        assert_true(frame_count >= 1 && frame_count >= before && frame_count <= all);
+        for (size_t i = 0; i < frame_count; i++)
+            assert_true(frames[i].addr == whole[i].addr && frames[i].is_return == whole[i].is_return);
+        before = frame_count;
+    }
+    assert_int_equal(before, all);
+    snapshot.stack_size = size;
+    for (size_t most = 0; most <= all; most++)
+        assert_int_equal(tl_unwind(unwinder, &snapshot, frames, most), most);
+    end();
+}
+
+/* Whatever the registers and the stack are, a walk ends, and begins where the registers say. */
+static void nonsense_ends(void **state)
+{
+    (void)state;
+    uint64_t seed = 0x7261700a;
+    begin("stacks");
+    next(1);
+    struct tl_snapshot honest = snapshot;
+    for (int i = 0; i < 3000; i++) {
+        snapshot = honest;
+        for (int changes = 1 + i % 5; changes; changes--) {
+            seed ^= seed << 13, seed ^= seed >> 7, seed ^= seed << 17;
+            uint64_t value = seed >> 60 ? honest.stack_addr + seed % 2048 : seed;
+            if (seed >> 32 & 1)
+                snapshot.regs[seed % TL_UNWIND_REGS] = value;
+            else
+                memcpy(stack + seed % 1024 / 8 * 8, &value, sizeof value);
+        }
+        frame_count = tl_unwind(unwinder, &snapshot, frames, MOST);
+        assert_true(frame_count >= 1 && frame_count <= MOST);
+        assert_int_equal(frames[0].addr, snapshot.regs[TL_UNWIND_RIP]);
+    }
+    end();
+}
+
+static void no_process_is_said(void **state)
+{
+    (void)state;
+    struct tl_error error = {0};
+    assert_int_equal(tl_unwinder_open(0x3fffffff, &unwinder, &error), -ESRCH);
+    assert_non_null(strstr(error.text, "no process"));
+    tl_unwinder_close(NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(calls_are_followed_to_the_start),
+        cmocka_unit_test(code_without_tables_has_its_caller_on_top_of_the_stack),
+        cmocka_unit_test(calls_back_from_a_library_are_followed),
+        cmocka_unit_test(a_signal_is_followed_to_what_it_interrupted),
+        cmocka_unit_test(a_thread_s_stack_ends_where_it_began),
+        cmocka_unit_test(a_library_that_is_loaded_late_is_known),
+        cmocka_unit_test(static_and_stripped_programs_have_stacks),
+        cmocka_unit_test(where_tables_are_missing_nothing_is_guessed),
+        cmocka_unit_test(a_stack_outlives_its_process),
+        cmocka_unit_test(a_short_piece_gives_the_inner_frames),
+        cmocka_unit_test(nonsense_ends),
+        cmocka_unit_test(no_process_is_said),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
