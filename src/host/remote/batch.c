@@ -108,7 +108,8 @@ static int run(struct tl_remote *r, struct tl_call *calls, size_t count, bool st
         }
         result = result ? result : late;
     }
-    size_t reached = page->runner.next < count ? (size_t)page->runner.next : count;
+    uint64_t next = __atomic_load_n(&page->runner.next, __ATOMIC_ACQUIRE); /* once: the target can write to it */
+    size_t reached = next < count ? (size_t)next : count;
     for (size_t i = 0; i < reached; i++)
         calls[i].result = slots[i].result;
     *done += reached;

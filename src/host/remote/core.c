@@ -36,12 +36,32 @@ _Static_assert(offsetof(struct tl_core_page, entry) == 64 && offsetof(struct tl_
                "struct tl_entry");
 _Static_assert(sizeof(struct tl_slot) == 64, "struct tl_slot");
 
+/* A memory file of our name that nothing else leads to: only such a one is resized or written by us. */
+static bool is_own_memory_file(int fd)
+{
+    char path[64], name[64];
+    struct stat st;
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    ssize_t length = readlink(path, name, sizeof name);
+    return length == (ssize_t)strlen(TL_CORE_MAPS_NAME) && !memcmp(name, TL_CORE_MAPS_NAME, (size_t)length) &&
+           fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 0 && fcntl(fd, F_GET_SEALS) >= 0;
+}
+
+/* The descriptor's number comes from a place that the target can change, and opening happens with our rights: what is
+ * opened is believed only when it shows what it is. */
 int tl_open_target_file(pid_t tid, int fd, int *out)
 {
     char path[64];
     snprintf(path, sizeof path, "/proc/%d/fd/%d", tid, fd);
-    *out = open(path, O_RDWR | O_CLOEXEC);
-    return *out < 0 ? -errno : 0;
+    int file = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (file < 0)
+        return -errno;
+    if (!is_own_memory_file(file)) {
+        close(file);
+        return -EBADF;
+    }
+    *out = file;
+    return 0;
 }
 
 static uint64_t pid_namespace(void)
@@ -73,7 +93,7 @@ static int furnish(struct tl_remote *r, int fd)
     page->owner.pid_namespace = pid_namespace();
     page->target = (uint64_t)r->facts.ns_pid;
     r->core.page = page;
-    r->core.segments[0] = (struct tl_segment){log, 0, TL_CORE_SIZE - TL_CORE_LOG};
+    r->core.segments[0] = (struct tl_segment){.log = log, .size = TL_CORE_SIZE - TL_CORE_LOG};
     r->core.segment_count = 1;
     tl_remote_step("core furnished");
     return 0;

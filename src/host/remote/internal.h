@@ -46,6 +46,7 @@ struct tl_gadgets {
 struct tl_segment {
     struct tl_log *log; /* mapped here */
     uint64_t addr, size;
+    uint64_t used; /* records written: our own count, since the target can write to the log's */
 };
 
 /* Our memory in the target: see layout.h. */
@@ -231,6 +232,7 @@ int tl_port_evacuate(struct tl_remote *r, tl_locate *locate, void *context);
 /* residue.c: take out of the target all that a trapline left there. On the tracer thread; stops by itself. */
 int tl_residue_clean(struct tl_remote *r, bool own, struct tl_error *error);
 bool tl_residue_suspected(struct tl_remote *r);
+bool tl_residue_rival(struct tl_remote *r); /* another tool, alive, works on this process */
 
 /* launch.c */
 int tl_launch(struct tl_remote *r, char *const argv[], struct tl_error *error);

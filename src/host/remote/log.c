@@ -10,9 +10,8 @@
 
 static uint64_t free_records(struct tl_remote *r)
 {
-    struct tl_segment *last = &r->core.segments[r->core.segment_count - 1];
-    uint64_t capacity = (last->size - sizeof *last->log) / sizeof(struct tl_record);
-    return capacity - (last->log->used < capacity ? last->log->used : capacity);
+    const struct tl_segment *last = &r->core.segments[r->core.segment_count - 1];
+    return (last->size - sizeof *last->log) / sizeof(struct tl_record) - last->used;
 }
 
 int tl_log_room(struct tl_remote *r, size_t records, struct tl_error *error)
@@ -41,13 +40,13 @@ int tl_log_room(struct tl_remote *r, size_t records, struct tl_error *error)
 /* The room has been made sure of. */
 struct tl_record *tl_log_add(struct tl_remote *r, const struct tl_record *record)
 {
-    struct tl_log *log = r->core.segments[r->core.segment_count - 1].log;
+    struct tl_segment *last = &r->core.segments[r->core.segment_count - 1];
     if (free_records(r) == 0)
         return NULL;
-    struct tl_record *to = &log->records[log->used];
+    struct tl_record *to = &last->log->records[last->used];
     *to = *record;
     to->live = 0;
-    __atomic_store_n(&log->used, log->used + 1, __ATOMIC_RELEASE);
+    __atomic_store_n(&last->log->used, ++last->used, __ATOMIC_RELEASE);
     __atomic_store_n(&to->live, 1, __ATOMIC_RELEASE);
     return to;
 }

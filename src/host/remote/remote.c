@@ -279,20 +279,6 @@ static void describe(const struct tl_remote *r, struct tl_remote_region *out)
     *out = (struct tl_remote_region){r->area, r->area_size, r->area_addr, r->pool, r->pool_size};
 }
 
-/* Two tools that looked at the same moment: the second one to come finds the first one's memory. */
-static bool somebody_was_faster(struct tl_remote *r)
-{
-    struct tl_remote_area *areas;
-    size_t count;
-    bool found = false;
-    if (tl_read_areas(r->pid, &areas, &count))
-        return false;
-    for (size_t i = 0; i < count; i++)
-        found |= tl_is_ours(&areas[i]) && areas[i].start - r->core.addr >= TL_CORE_SIZE;
-    free(areas);
-    return found;
-}
-
 static int on_region(struct tl_remote *r, void *argument)
 {
     struct job *j = argument;
@@ -301,7 +287,7 @@ static int on_region(struct tl_remote *r, void *argument)
         return result;
     size_t size = tl_page_up(j->size ? j->size : 1);
     bool had_core = r->core.page != NULL;
-    result = somebody_was_faster(r)
+    result = tl_residue_rival(r)
                  ? tl_fail(j->error, -EBUSY, "another trapline came to process %d at the same time", r->pid)
                  : tl_core_create(r, j->error);
     if (result == 0) {

@@ -92,6 +92,39 @@ static bool core_at(struct tl_remote *r, const struct tl_remote_area *area, stru
            page->addr == area->start;
 }
 
+/* Two tools that looked at the same moment: the second one to come finds the first one's core. */
+bool tl_residue_rival(struct tl_remote *r)
+{
+    struct tl_remote_area *areas;
+    struct tl_core_page page;
+    size_t count;
+    bool found = false;
+    if (tl_read_areas(r->pid, &areas, &count))
+        return false;
+    for (size_t i = 0; i < count && !found; i++) {
+        if (areas[i].start == r->core.addr || !core_at(r, &areas[i], &page) || page.target != (uint64_t)r->facts.ns_pid)
+            continue;
+        pid_t owner = living_owner(&page);
+        found = owner && owner != r->pid;
+    }
+    free(areas);
+    return found;
+}
+
+/* What this run may take out: at the end of its own work only what it made itself. */
+static bool concerns(const struct residue *x, const struct tl_remote_area *area)
+{
+    const struct tl_remote *r = x->r;
+    bool own = area->start - r->area_addr < r->area_size;
+    if (!tl_is_ours(area) || !x->own)
+        return tl_is_ours(area);
+    for (size_t i = 0; i < r->core.segment_count; i++)
+        own |= area->start - r->core.segments[i].addr < r->core.segments[i].size;
+    for (size_t i = 0; i < r->made_count; i++)
+        own |= area->start - r->made[i].addr < r->made[i].size;
+    return own || area->start - r->core.addr < TL_CORE_SIZE;
+}
+
 /* 0: cleaning may go on; 1: nothing here is residue; -EBUSY. */
 static int find_cores(struct residue *x, struct tl_error *error)
 {
@@ -100,9 +133,11 @@ static int find_cores(struct residue *x, struct tl_error *error)
     for (size_t i = 0; i < x->count && x->core_count < CORES; i++) {
         const struct tl_remote_area *area = &x->areas[i];
         struct tl_core_page *page = &x->cores[x->core_count].page;
+        if (x->own && area->start != r->core.addr)
+            continue;
         if (!core_at(r, area, page)) {
             traplines |= tl_is_ours(area);
-            copies |= tl_is_ours(area) && !area->shared;
+            copies |= tl_is_ours(area) && !area->shared && (area->prot & PROT_EXEC);
             continue;
         }
         if (!x->own) {
@@ -244,7 +279,7 @@ static int in_our_code(void *context, uint64_t pc, uint64_t *original, int *fix_
     struct residue *x = context;
     const struct tl_remote_area *area = tl_area_at(x->areas, x->count, pc);
     *fix_rcx = 1;
-    return area && tl_is_ours(area) ? behind_call(x, pc, original) : -ENOENT;
+    return area && concerns(x, area) ? behind_call(x, pc, original) : -ENOENT;
 }
 
 static int add_call(struct tl_call **calls, size_t *count, uint64_t addr, uint64_t size)
@@ -265,7 +300,7 @@ static int unmap_all(struct residue *x, struct tl_error *error)
     size_t count = 0, done;
     bool any = x->gate_count > 0;
     for (size_t i = 0; i < x->count; i++)
-        any |= tl_is_ours(&x->areas[i]);
+        any |= concerns(x, &x->areas[i]);
     int result = any ? tl_core_create(r, error) : 0;
     if (result || !any)
         return result;
@@ -275,7 +310,7 @@ static int unmap_all(struct residue *x, struct tl_error *error)
         for (size_t i = 0; i < x->count && result == 0; i++) {
             const struct tl_remote_area *area = &x->areas[i];
             bool own = area->start >= r->core.addr && area->start < r->core.addr + TL_CORE_SIZE;
-            if (tl_is_ours(area) && !own && area->shared == last)
+            if (concerns(x, area) && !own && area->shared == last)
                 result = add_call(&calls, &count, area->start, area->end - area->start);
         }
     }
