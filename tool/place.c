@@ -27,7 +27,8 @@ enum {
     POOL_BYTES_A_SITE = 128,
     POOL_BYTES_SPARE = 1 << 18,
     REMOVE_PATIENCE_MS = 2000,
-    MAPPINGS_SPARE = 1000 /* left to the program */
+    MAPPINGS_SPARE = 1000,   /* left to the program */
+    GUARDED_SITES_MAX = 5000 /* room for debuggers costs mappings: twice as many */
 };
 /* Room that the heap and the stack may still want to grow into. */
 static const uint64_t heap_growth = 256ull << 20, stack_growth = 128ull << 20;
@@ -191,7 +192,7 @@ static int try_plan(struct placed *placed, const struct options *options)
     size_t blob_pages = (tl_blob_size + PAGE - 1) & ~(size_t)(PAGE - 1);
     struct tl_plan_options plan_options = {.tactics = options->tactics,
                                            .max_mappings = mappings_left(area_count),
-                                           .guard_breakpoints = true,
+                                           .guard_breakpoints = placed->selection.site_count <= GUARDED_SITES_MAX,
                                            .lowest = lowest_address,
                                            .highest = highest_address};
     struct tl_runtime runtime = {.code = placed->blob, .size = tl_blob_size};
