@@ -38,7 +38,7 @@ static void two_hundred_times(void **state)
 {
     (void)state;
     struct target t;
-    target_start(&t, (char *[]){(char *)program("worker"), NULL});
+    target_start(&t, ARGV(program("worker")));
     come_and_go(&t, true);
     target_baseline(&t);
     for (int i = 0; i < 200; i++) {
@@ -56,7 +56,7 @@ static void what_a_handle_knows(void **state)
 {
     (void)state;
     struct target t;
-    target_start(&t, (char *[]){(char *)program("worker"), NULL});
+    target_start(&t, ARGV(program("worker")));
     struct tl_remote *r = open_target(&t);
     const struct tl_remote_facts *facts = tl_remote_facts(r);
     assert_int_equal(facts->pid, t.pid);
@@ -84,7 +84,7 @@ static void text_that_is_not_as_expected(void **state)
 {
     (void)state;
     struct target t;
-    target_start(&t, (char *[]){(char *)program("worker"), (char *)"1", NULL});
+    target_start(&t, ARGV(program("worker"), "1"));
     come_and_go(&t, false);
     target_baseline(&t);
     struct tl_remote *r = open_target(&t);
@@ -188,7 +188,7 @@ static void a_stopped_process_stays_stopped(void **state)
 {
     (void)state;
     struct target t;
-    target_start(&t, (char *[]){(char *)program("worker"), NULL});
+    target_start(&t, ARGV(program("worker")));
     target_baseline(&t);
     kill(t.pid, SIGSTOP);
     eventually(tl_task_state(t.pid) == 'T');
@@ -217,7 +217,7 @@ static void stops_that_come_meanwhile(void **state)
     (void)state;
     struct target t;
     pthread_t sender;
-    target_start(&t, (char *[]){(char *)program("worker"), (char *)"2", NULL});
+    target_start(&t, ARGV(program("worker"), "2"));
     pthread_create(&sender, NULL, stop_and_continue, &t);
     for (int i = 0; i < 30; i++)
         come_and_go(&t, true);

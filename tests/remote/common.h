@@ -18,8 +18,21 @@
 #include "host/remote/internal.h"
 #include "targets/progress.h"
 
+/* A function of the test that runs as a target brings the sanitizer's own habits along. */
+#if defined(__SANITIZE_ADDRESS__)
+#define SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+#ifndef SANITIZED
+#define SANITIZED 0
+#endif
+
 struct target {
     pid_t pid;
+    bool forked; /* runs a function of the test */
     struct progress *progress;
     int fd;
     char *maps;
@@ -28,9 +41,12 @@ struct target {
 
 /* The path of a program built for these tests, or NULL where it could not be built. Static storage. */
 const char *program(const char *name);
+#define ARGV(...) ((char *const *)(const char *const[]){__VA_ARGS__, NULL})
+
 /* A fresh shared page as descriptor PROGRESS_FD, for a target that somebody else starts. */
 void target_page(struct target *t);
-void target_start(struct target *t, char *const argv[]);            /* and wait until it is ready */
+void target_run(struct target *t, char *const argv[]);              /* with that page, and wait until it is ready */
+void target_start(struct target *t, char *const argv[]);            /* both */
 void target_fork(struct target *t, void (*run)(struct progress *)); /* the same with a function of the test */
 void target_wait_ready(struct target *t);
 void target_baseline(struct target *t);

@@ -65,7 +65,7 @@ static int life_with_death(struct target *t, unsigned step)
 
 static void at_every_step(const char *name, const char *argument)
 {
-    char *argv[] = {(char *)program(name), (char *)argument, NULL};
+    char *const *argv = ARGV(program(name), argument);
     struct target t;
     unsigned step = 0;
     target_start(&t, argv);

@@ -11,8 +11,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define ARGV(...) ((char *const *)(const char *const[]){__VA_ARGS__, NULL})
-
 static unsigned steps_left;
 
 static void count_down(const char *name)

@@ -127,6 +127,7 @@ static void no_mappings(void **state)
     for (uint64_t spare = 0; spare <= 24; spare += 8) {
         target_page(&t);
         t.progress->value = spare;
+        t.forked = true;
         t.pid = fork();
         if (t.pid == 0) {
             many_mappings(t.progress);
