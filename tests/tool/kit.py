@@ -205,12 +205,12 @@ def changed_text(pid):
     changed = []
     with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
         for span, prot, offset, path in areas(pid):
-            if "x" not in prot or not path.startswith("/"):
+            if "x" not in prot or not path.startswith("/") or path.startswith("/memfd:trapline"):
                 continue
             start, end = (int(part, 16) for part in span.split("-"))
             memory.seek(start)
             live = memory.read(end - start)
-            with open(f"/proc/{pid}/root{path}", "rb") as file:
+            with open(path if os.path.exists(path) else f"/proc/{pid}/root{path}", "rb") as file:
                 file.seek(int(offset, 16))
                 saved = file.read(end - start)
             if live[:len(saved)] != saved or any(live[len(saved):]):
