@@ -276,6 +276,9 @@ int place_remove(struct placed *placed)
     int error = tl_apply_remove(&placed->applied, REMOVE_PATIENCE_MS);
     if (error == -EAGAIN)
         complain("a thread is still inside a probe: the text is restored, some memory of ours stays in the program");
+    else if (error == -EBUSY)
+        complain("somebody else has patched over %zu of our places: they stay, switched off, and our memory with them",
+                 placed->applied.patch_count);
     else if (error && error != -ESRCH)
         complain("the probes could not be taken out: %s", tl_remote_last_error(placed->remote));
     placed->stuck = error && error != -ESRCH;

@@ -16,7 +16,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { PAGE = 4096 };
+enum { PAGE = 4096, BREAKPOINT = 0xcc };
 
 static size_t round_up(size_t value)
 {
@@ -120,24 +120,66 @@ static int locate(void *context, uint64_t pc, uint64_t *original, int *fix_rcx)
     return tl_plan_locate(applied->sites, applied->site_count, applied->plan, pc, original, fix_rcx);
 }
 
+static struct tl_patch undo_of(const struct tl_patch *patch)
+{
+    struct tl_patch undo = {.addr = patch->addr, .length = patch->length};
+    memcpy(undo.expect, patch->bytes, patch->length);
+    memcpy(undo.bytes, patch->expect, patch->length);
+    return undo;
+}
+
+/* One patch, where all at once were refused because somebody else has changed something. A breakpoint on the first byte
+ * is left where it is (its owner has the program's byte and will put it back), the bytes behind it are restored. */
+static int restore_one(const struct tl_port *port, const struct tl_patch *patch)
+{
+    struct tl_patch undo = undo_of(patch);
+    uint8_t now[sizeof undo.bytes];
+    int error = port->read(port->host, undo.addr, now, undo.length);
+    if (error)
+        return error;
+    size_t from = now[0] == BREAKPOINT && undo.expect[0] != BREAKPOINT ? 1 : 0;
+    if (!memcmp(now + from, undo.bytes + from, undo.length - from))
+        return 0;
+    if (from) {
+        undo.addr++;
+        undo.length--;
+        memmove(undo.expect, undo.expect + 1, undo.length);
+        memmove(undo.bytes, undo.bytes + 1, undo.length);
+    }
+    return port->patch(port->host, &undo, 1);
+}
+
+/* Put back what can be put back. applied->patches keeps what could not: -EBUSY then. */
 static int restore_text(struct tl_applied *applied)
 {
+    const struct tl_port *port = applied->port;
     if (!applied->patch_count)
         return 0;
     struct tl_patch *undo = calloc(applied->patch_count, sizeof *undo);
     if (!undo)
         return -ENOMEM;
-    for (size_t i = 0; i < applied->patch_count; i++) {
-        const struct tl_patch *patch = &applied->patches[applied->patch_count - 1 - i];
-        undo[i].addr = patch->addr;
-        undo[i].length = patch->length;
-        memcpy(undo[i].expect, patch->bytes, patch->length);
-        memcpy(undo[i].bytes, patch->expect, patch->length);
+    for (size_t i = 0; i < applied->patch_count; i++)
+        undo[i] = undo_of(&applied->patches[applied->patch_count - 1 - i]);
+    int error = port->patch(port->host, undo, applied->patch_count);
+    free(undo);
+    if (error == -EBUSY) {
+        size_t kept = applied->patch_count, left = 0;
+        error = 0;
+        while (kept--) {
+            int failed = restore_one(port, &applied->patches[kept]);
+            if (failed && failed != -EBUSY)
+                return failed;
+            /* Those left are collected at the end, in their order. */
+            if (failed)
+                memmove(&applied->patches[applied->patch_count - ++left], &applied->patches[kept],
+                        sizeof *applied->patches);
+        }
+        memmove(applied->patches, &applied->patches[applied->patch_count - left], left * sizeof *applied->patches);
+        applied->patch_count = left;
+        return left ? -EBUSY : 0;
     }
-    int error = applied->port->patch(applied->port->host, undo, applied->patch_count);
     if (!error)
         applied->patch_count = 0;
-    free(undo);
     return error;
 }
 
@@ -156,8 +198,10 @@ int tl_apply_remove(struct tl_applied *applied, unsigned patience_ms)
         if (error)
             return error;
         error = restore_text(applied);
-        if (!error)
-            error = set_gates(applied, &closed);
+        if (!error || error == -EBUSY) {
+            int gates = set_gates(applied, &closed);
+            error = error ? error : gates;
+        }
         if (!error)
             error = port->evacuate(port->host, locate, applied);
         if (!error)

@@ -40,7 +40,9 @@ int tl_apply(const struct tl_port *port, const struct tl_site *sites, size_t sit
 
 /* Put the text back, let every thread out of our code, unmap it. 0; -EAGAIN when a thread is still inside, or a signal
  * frame leads back there, after `patience_ms`: the text is restored, the code stays mapped, and the call may be
- * repeated. -ESRCH. */
+ * repeated. -EBUSY: somebody else has patched over some of our places; these stay, and with them our code, switched
+ * off; all others are restored (a breakpoint on a place's first byte is no obstacle: it stays, the rest is restored).
+ * -ESRCH. */
 int tl_apply_remove(struct tl_applied *applied, unsigned patience_ms);
 
 void tl_applied_free(struct tl_applied *applied); /* a zeroed one is allowed */

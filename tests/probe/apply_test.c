@@ -6,6 +6,8 @@
  * - whichever call fails, the target ends as it began
  * - removal waits for threads that are inside, and gives up politely
  * - text that changed meanwhile is refused, and nothing is left
+ * - a breakpoint set on a place of ours survives our removal, and the rest of the place is restored
+ * - a place that somebody patched otherwise keeps itself and our code, all others are restored
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -173,6 +175,34 @@ static void changed_text_is_refused(void **state)
     assert_untouched(scene);
 }
 
+static void a_breakpoint_on_our_place_survives(void **state)
+{
+    struct scene *scene = *state;
+    assert_int_equal(apply(scene), 0);
+    tl_fake_at(&scene->fake, TEXT, PAGE)[13] = 0xcc;
+    assert_int_equal(tl_apply_remove(&scene->applied, 0), 0);
+    scene->before[13] = 0xcc;
+    assert_untouched(scene);
+}
+
+static void a_foreign_patch_keeps_only_its_own_place(void **state)
+{
+    struct scene *scene = *state;
+    uint64_t gate = 1;
+    assert_int_equal(apply(scene), 0);
+    uint8_t *now = tl_fake_at(&scene->fake, TEXT, PAGE);
+    now[15] ^= 1;
+    assert_int_equal(tl_apply_remove(&scene->applied, 0), -EBUSY);
+    assert_memory_equal(now, scene->before, 13);
+    assert_int_equal(now[13], 0xe9);
+    assert_int_equal(scene->fake.port.read(&scene->fake, scene->plan.gates[0].addr, &gate, sizeof gate), 0);
+    assert_int_equal(gate, 0);
+    assert_true(scene->fake.area_count > 1);
+    now[15] ^= 1;
+    assert_int_equal(tl_apply_remove(&scene->applied, 0), 0);
+    assert_untouched(scene);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -182,6 +212,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(removal_waits_for_threads_inside, set_up, tear_down),
         cmocka_unit_test_setup_teardown(removal_gives_up_with_the_text_restored, set_up, tear_down),
         cmocka_unit_test_setup_teardown(changed_text_is_refused, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_breakpoint_on_our_place_survives, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_foreign_patch_keeps_only_its_own_place, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

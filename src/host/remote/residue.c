@@ -22,7 +22,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { CORES = 16, TRIES = 400, NAP_US = 2000 };
+enum { TL_BREAKPOINT = 0xcc, CORES = 16, TRIES = 400, NAP_US = 2000 };
 
 struct residue {
     struct tl_remote *r;
@@ -36,6 +36,7 @@ struct residue {
     struct tl_record *gates;
     size_t gate_count;
     bool own;
+    uint64_t foreign; /* where somebody else has patched over a patch of ours; 0: nowhere */
 };
 
 static bool same_file(const char *a, const char *b)
@@ -156,17 +157,26 @@ static int find_cores(struct residue *x, struct tl_error *error)
     return 0;
 }
 
+/* The undo of one patch, where it still stands. A breakpoint that somebody has put on its first byte since then stays:
+ * the bytes behind it are restored, and whoever set it has the program's own first byte and puts that back. Where
+ * anything else stands, it is somebody's, and may lead to our memory: that has to stay then. */
 static void restore_text(struct residue *x, const struct tl_record *record)
 {
     struct tl_remote *r = x->r;
     uint8_t now[sizeof record->old_bytes];
     const struct tl_remote_area *area = tl_area_at(x->areas, x->count, record->addr);
     if (record->size < 1 || record->size > 15 || !area || area->shared || !(area->prot & PROT_EXEC) ||
-        tl_is_ours(area) || record->size > area->end - record->addr ||
-        tl_mem_read(r, record->addr, now, record->size) || memcmp(now, record->new_bytes, record->size) != 0)
+        tl_is_ours(area) || record->size > area->end - record->addr || tl_mem_read(r, record->addr, now, record->size))
         return;
+    size_t from = now[0] == TL_BREAKPOINT && record->new_bytes[0] != TL_BREAKPOINT ? 1 : 0, size = record->size - from;
+    if (!memcmp(now + from, record->old_bytes + from, size))
+        return;
+    if (memcmp(now + from, record->new_bytes + from, size)) {
+        x->foreign = record->addr;
+        return;
+    }
     tl_remote_step("restore");
-    tl_mem_write(r, record->addr, record->old_bytes, record->size);
+    tl_mem_write(r, record->addr + from, record->old_bytes + from, size);
 }
 
 static void take_gate(struct residue *x, const struct tl_record *record)
@@ -393,6 +403,12 @@ static int clean_once(struct tl_remote *r, bool own, struct tl_error *error)
         each_record(x, TL_RECORD_PATCH, restore_text);
         if (!own)
             wake(x);
+        if (x->foreign)
+            result = tl_fail(error, -EBUSY,
+                             "the code at 0x%llx was changed by somebody else: it and our memory stay as they are",
+                             (unsigned long long)x->foreign);
+    }
+    if (result == 0) {
         result = on_its_way(x) || tl_in_flight(r) ? -EAGAIN : tl_port_evacuate(r, in_our_code, x);
     }
     if (result == 0) {
