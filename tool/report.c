@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { OUTPUT_BUFFER = 1 << 16 };
@@ -149,9 +150,27 @@ static void flush(struct report *report)
         complain("%s: %s", report->options->output ? report->options->output : "standard output", strerror(errno));
 }
 
-size_t report_poll(struct report *report)
+struct hurry {
+    struct report *report;
+    const volatile sig_atomic_t *interrupted;
+    uint64_t deadline_ns;
+};
+
+/* A fast program can have written more than is shown in seconds; its probes come out at the time asked for. */
+static int show_in_time(void *context, const struct tl_record *record)
 {
-    size_t events = tl_reader_poll(report->reader, show, report);
+    const struct hurry *hurry = context;
+    struct timespec now;
+    int full = show(hurry->report, record);
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return full || *hurry->interrupted ||
+           (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec >= hurry->deadline_ns;
+}
+
+size_t report_poll(struct report *report, const volatile sig_atomic_t *interrupted, uint64_t deadline_ns)
+{
+    struct hurry hurry = {report, interrupted, deadline_ns};
+    size_t events = tl_reader_poll(report->reader, show_in_time, &hurry);
     if (events)
         flush(report);
     return events;

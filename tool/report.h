@@ -8,6 +8,8 @@
 #include "place.h"
 #include "stacks.h"
 
+#include <signal.h>
+
 #include "trace/reader.h"
 #include "trace/show.h"
 #include "trace/tasks.h"
@@ -33,8 +35,9 @@ int report_open(struct report *report, const struct options *options, const stru
 int report_refusals(struct report *report);
 /* The probes are in place: get ready to read. 0 or an exit status. */
 int report_start(struct report *report);
-/* Show the events that have come. Returns how many. */
-size_t report_poll(struct report *report);
+/* Show the events that have come, or those of them that there is time for: until *interrupted, or CLOCK_MONOTONIC has
+ * reached deadline_ns. Returns how many. */
+size_t report_poll(struct report *report, const volatile sig_atomic_t *interrupted, uint64_t deadline_ns);
 /* Whether there is no point in going on: -n is reached, or nobody reads us. */
 bool report_is_full(const struct report *report);
 /* After the probes have been taken out: what is left, the table, the summary. */

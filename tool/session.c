@@ -107,7 +107,7 @@ static void watch(struct session *session)
             wait = (int)left_ms;
         if (tl_remote_poll(session->placed.remote, wait, &session->gone, &session->status) == -EINTR)
             break;
-        size_t events = report_poll(&session->report);
+        size_t events = report_poll(&session->report, &interrupted, deadline);
         /* A burst is followed closely; when nothing happens, looking costs nothing. */
         wait = events ? BUSY_WAIT_MS : wait * 2 > IDLE_WAIT_MS ? IDLE_WAIT_MS : wait * 2 + 1;
     }
