@@ -14,7 +14,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { STACK_MAX = 8 << 20, CHUNK_WORDS = 8192, STACKS = 16, RED_ZONE = 128 };
+enum { STACK_MAX = 8 << 20, CHUNK_WORDS = 8192, STACKS = 64, RED_ZONE = 128 };
 
 /* Words of a saved context, from its rcx on. */
 enum { SAVED_CX, SAVED_SP, SAVED_IP, SAVED_FLAGS, SAVED_SEGMENTS, SAVED_WORDS };
@@ -40,8 +40,12 @@ static void add_stack(struct search *s, uint64_t rsp)
             return;
     }
     const struct tl_remote_area *area = tl_area_at(s->areas, s->area_count, rsp);
-    if (!area || !(area->prot & PROT_READ) || s->stack_count == STACKS)
+    if (!area || !(area->prot & PROT_READ))
         return;
+    if (s->stack_count == STACKS) {
+        s->held = true; /* what was not looked at may lead back to us */
+        return;
+    }
     from = from < area->start ? area->start : from;
     uint64_t to = area->end - from > STACK_MAX ? from + STACK_MAX : area->end;
     s->stacks[s->stack_count].from = from;

@@ -169,6 +169,7 @@ bool tl_in_restartable_call(const struct user_regs_struct *regs);
 enum { TL_FRAME_MAX = 16384 - 512 };
 int tl_frame_build(struct tl_remote *r, const struct tl_task *task, uint64_t mask, uint64_t addr, uint64_t restorer,
                    uint8_t frame[TL_FRAME_MAX], size_t *size);
+bool tl_frame_is(const uint8_t *bytes); /* it begins like one of these */
 
 /* gadget.c */
 int tl_gadgets_find(struct tl_remote *r, struct tl_error *error);
@@ -201,7 +202,8 @@ int tl_core_destroy(struct tl_remote *r, struct tl_error *error);
 void tl_core_forget(struct tl_remote *r); /* our side only */
 int tl_open_target_file(pid_t tid, int fd, int *out);
 int tl_explain_limit(struct tl_remote *r, int result, const char *what, struct tl_error *error);
-int tl_close_strays(struct tl_remote *r, struct tl_error *error); /* descriptors of half-made memory */
+/* Close descriptors of half-made memory; `had_core`: whatever has our name is ours. */
+int tl_close_strays(struct tl_remote *r, bool had_core, struct tl_error *error);
 
 /* batch.c: many calls in one go, by the runner in the core. Results of calls that were reached, in order. */
 struct tl_call {

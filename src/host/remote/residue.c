@@ -127,10 +127,24 @@ static bool concerns(const struct residue *x, const struct tl_remote_area *area)
 }
 
 /* 0: cleaning may go on; 1: nothing here is residue; -EBUSY. */
+/* A tool that died before its core could explain itself left a mapping of the core's size, with no word in it. Other
+ * memory of this name is the program's own. */
+static bool is_unfinished_core(const struct residue *x, const struct tl_remote_area *area)
+{
+    uint64_t size = 0, magic = 1;
+    for (size_t i = 0; i < x->count; i++)
+        if (tl_is_ours(&x->areas[i]) && x->areas[i].inode == area->inode)
+            size += x->areas[i].end - x->areas[i].start;
+    uint64_t core = area->start - area->offset;
+    return area->shared && size == TL_CORE_SIZE &&
+           tl_mem_read(x->r, core + TL_CORE_DATA + offsetof(struct tl_core_page, magic), &magic, sizeof magic) == 0 &&
+           magic == 0;
+}
+
 static int find_cores(struct residue *x, struct tl_error *error)
 {
     struct tl_remote *r = x->r;
-    bool traplines = false, copies = false;
+    bool traplines = false, copies = false, strange = false;
     for (size_t i = 0; i < x->count && x->core_count < CORES; i++) {
         const struct tl_remote_area *area = &x->areas[i];
         struct tl_core_page *page = &x->cores[x->core_count].page;
@@ -139,6 +153,7 @@ static int find_cores(struct residue *x, struct tl_error *error)
         if (!core_at(r, area, page)) {
             traplines |= tl_is_ours(area);
             copies |= tl_is_ours(area) && !area->shared && (area->prot & PROT_EXEC);
+            strange |= tl_is_ours(area) && !is_unfinished_core(x, area);
             continue;
         }
         if (!x->own) {
@@ -154,6 +169,9 @@ static int find_cores(struct residue *x, struct tl_error *error)
         return 1;
     if (x->core_count == 0 && copies)
         return tl_fail(error, -EBUSY, "process %d holds code of an unknown trapline: it cannot be taken out", r->pid);
+    if (x->core_count == 0 && strange && !x->own)
+        return tl_fail(error, -EBUSY, "process %d has memory of its own that is called trapline: it is left alone",
+                       r->pid);
     return 0;
 }
 
@@ -336,6 +354,7 @@ struct strays {
     pid_t task;
     int fds[64];
     size_t count;
+    bool had_core; /* whatever has our name is ours; otherwise only what looks like an unfinished core */
 };
 
 static int stray(void *context, int fd)
@@ -343,26 +362,28 @@ static int stray(void *context, int fd)
     struct strays *s = context;
     char path[64], target[sizeof TL_CORE_MAPS_NAME + 1] = "";
     snprintf(path, sizeof path, "/proc/%d/fd/%d", s->task, fd);
-    if (readlink(path, target, sizeof target - 1) > 0 && strcmp(target, TL_CORE_MAPS_NAME) == 0 && s->count < 64)
+    struct stat st;
+    if (readlink(path, target, sizeof target - 1) > 0 && strcmp(target, TL_CORE_MAPS_NAME) == 0 && s->count < 64 &&
+        stat(path, &st) == 0 && (s->had_core || st.st_size == 0 || st.st_size == TL_CORE_SIZE))
         s->fds[s->count++] = fd;
     return 0;
 }
 
-static void find_strays(struct tl_remote *r, struct strays *s)
+static void find_strays(struct tl_remote *r, struct strays *s, bool had_core)
 {
     char path[64];
-    *s = (struct strays){.r = r, .task = tl_live_task(r->pid)};
+    *s = (struct strays){.r = r, .task = tl_live_task(r->pid), .had_core = had_core};
     snprintf(path, sizeof path, "/proc/%d/fd", s->task);
     if (!target_is_trapline(r))
         tl_each_number(path, stray, s);
 }
 
-int tl_close_strays(struct tl_remote *r, struct tl_error *error)
+int tl_close_strays(struct tl_remote *r, bool had_core, struct tl_error *error)
 {
     struct strays s;
     struct tl_session session;
     int64_t ignored;
-    find_strays(r, &s);
+    find_strays(r, &s, had_core);
     int result = s.count ? tl_session_begin(r, &session, error) : 0;
     if (result || s.count == 0)
         return result;
@@ -384,7 +405,7 @@ bool tl_residue_suspected(struct tl_remote *r)
             found |= tl_is_ours(&areas[i]);
         free(areas);
     }
-    find_strays(r, &s);
+    find_strays(r, &s, false);
     return found || s.count || tl_stub_left(r);
 }
 
@@ -418,7 +439,7 @@ static int clean_once(struct tl_remote *r, bool own, struct tl_error *error)
         if (result == 0)
             result = tl_core_destroy(r, error);
         if (result == 0)
-            result = tl_close_strays(r, error);
+            result = tl_close_strays(r, x->core_count > 0, error);
         if (result == 0)
             tl_stub_clear(r);
     }
