@@ -112,6 +112,11 @@ static int bad(const char *command, unsigned takes, const char *what, const char
 static int read_option(int option, const char *command, unsigned takes, struct options *options)
 {
     uint64_t number;
+    if (option > LONG_JSON && !(takes & OPTIONS_PROBE)) {
+        complain("%s has no such option", command);
+        usage(stderr, command, takes);
+        return EXIT_USAGE;
+    }
     switch (option) {
     case 'e': {
         const char **grown = realloc(options->specs, (options->spec_count + 1) * sizeof *grown);

@@ -15,7 +15,12 @@
 #include <sys/wait.h>
 #include <time.h>
 
-enum { BUSY_WAIT_MS = 1, IDLE_WAIT_MS = 4, SIGNAL_EXIT = 128 };
+enum {
+    BUSY_WAIT_MS = 1,
+    IDLE_WAIT_MS = 4,
+    SIGNAL_EXIT = 128,
+    END_WAIT_MS = 200 /* a signal may come between the look and the wait */
+};
 
 struct session {
     const struct options *options;
@@ -118,7 +123,7 @@ static void watch(struct session *session)
 static void await_end(struct session *session)
 {
     while (session->options->command && !session->gone && !interrupted)
-        tl_remote_poll(session->placed.remote, -1, &session->gone, &session->status);
+        tl_remote_poll(session->placed.remote, END_WAIT_MS, &session->gone, &session->status);
 }
 
 static int exit_status(const struct session *session)
