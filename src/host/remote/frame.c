@@ -37,6 +37,9 @@ struct software_bytes { /* at XSAVE_SOFTWARE in the legacy area */
     uint64_t features;
     uint32_t size, pad[7];
 };
+/* Vector state of the extended kind, ss is valid and to be restored; and no such state of an alternate stack as the
+ * kernel knows, so that it leaves the thread's own as it is. */
+enum { FLAGS = 7, NO_STACK = 0x40 };
 enum { XSAVE_SOFTWARE = 464, XSAVE_HEADER = 512, XSAVE_LEAST = 576, XSAVE_MAX = 12288 };
 
 _Static_assert(sizeof(struct context) == 304, "struct ucontext");
@@ -104,31 +107,32 @@ int tl_frame_build(struct tl_remote *r, const struct tl_task *task, uint64_t mas
     if (result)
         return result;
     struct frame f = {.restorer = restorer};
-    f.context =
-        (struct context){.flags = 7,          /* vector state of the extended kind, ss is valid and to be restored */
-                         .stack_flags = 0x40, /* no such state of an alternate stack: the kernel leaves it as it is */
-                         .r8 = regs->r8,
-                         .r9 = regs->r9,
-                         .r10 = regs->r10,
-                         .r11 = regs->r11,
-                         .r12 = regs->r12,
-                         .r13 = regs->r13,
-                         .r14 = regs->r14,
-                         .r15 = regs->r15,
-                         .di = regs->rdi,
-                         .si = regs->rsi,
-                         .bp = regs->rbp,
-                         .bx = regs->rbx,
-                         .dx = regs->rdx,
-                         .ax = regs->rax,
-                         .cx = regs->rcx,
-                         .sp = regs->rsp,
-                         .ip = regs->rip,
-                         .eflags = regs->eflags,
-                         .cs = (uint16_t)regs->cs,
-                         .ss = (uint16_t)regs->ss,
-                         .fpstate = addr + vector_at,
-                         .mask = mask};
+    f.context = (struct context){
+        .flags = FLAGS,
+        .stack_flags = NO_STACK,
+        .r8 = regs->r8,
+        .r9 = regs->r9,
+        .r10 = regs->r10,
+        .r11 = regs->r11,
+        .r12 = regs->r12,
+        .r13 = regs->r13,
+        .r14 = regs->r14,
+        .r15 = regs->r15,
+        .di = regs->rdi,
+        .si = regs->rsi,
+        .bp = regs->rbp,
+        .bx = regs->rbx,
+        .dx = regs->rdx,
+        .ax = regs->rax,
+        .cx = regs->rcx,
+        .sp = regs->rsp,
+        .ip = regs->rip,
+        .eflags = regs->eflags,
+        .cs = (uint16_t)regs->cs,
+        .ss = (uint16_t)regs->ss,
+        .fpstate = addr + vector_at,
+        .mask = mask,
+    };
     if (tl_in_restartable_call(regs)) {
         f.context.ip -= 2;
         f.context.ax = call_number(r, regs);
@@ -137,4 +141,13 @@ int tl_frame_build(struct tl_remote *r, const struct tl_task *task, uint64_t mas
     memset(frame + sizeof f, 0, vector_at - sizeof f);
     *size = vector_at + vector_size;
     return 0;
+}
+
+bool tl_frame_is(const uint8_t *bytes)
+{
+    struct frame f;
+    memcpy(&f, bytes, sizeof f);
+    return f.context.flags == FLAGS && f.context.link == 0 && f.context.stack_sp == 0 &&
+           f.context.stack_flags == NO_STACK && f.context.stack_size == 0 && (f.context.eflags & 2) &&
+           f.context.cs == 0x33;
 }

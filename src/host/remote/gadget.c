@@ -154,14 +154,17 @@ static uint64_t below(const struct tl_task *task, const struct tl_remote_area *a
     return top > area->start ? top - area->start : 0;
 }
 
-static bool is_zero(struct tl_remote *r, uint64_t addr, size_t size)
+/* Never used: zero throughout, or but for a frame that a killed run left where we would put ours. */
+static bool is_unused(struct tl_remote *r, uint64_t addr, size_t size)
 {
     uint8_t *bytes = malloc(size);
-    bool zero = bytes && tl_mem_read(r, addr, bytes, size) == 0;
-    for (size_t i = 0; zero && i < size; i++)
-        zero = bytes[i] == 0;
+    bool unused = bytes && tl_mem_read(r, addr, bytes, size) == 0;
+    if (unused && tl_frame_is(bytes + ROOM_BELOW))
+        memset(bytes + ROOM_BELOW, 0, size - ROOM_BELOW);
+    for (size_t i = 0; unused && i < size; i++)
+        unused = bytes[i] == 0;
     free(bytes);
-    return zero;
+    return unused;
 }
 
 static bool is_stack(const struct tl_remote_area *areas, const struct tl_remote_area *area)
@@ -202,7 +205,7 @@ int tl_scratch_find(struct tl_remote *r, size_t size, struct tl_task **worker, u
             continue;
         uint64_t middle = area->start + (area->end - area->start) / 2;
         for (uint64_t at = area->start; !*addr && at + ROOM_BELOW + need <= middle; at += TL_PAGE) {
-            if (is_zero(r, at, ROOM_BELOW + need))
+            if (is_unused(r, at, ROOM_BELOW + need))
                 *addr = at + ROOM_BELOW;
         }
     }

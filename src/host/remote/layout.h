@@ -56,10 +56,11 @@ struct tl_entry {
 };
 
 struct tl_core_page {
-    struct tl_runner runner __attribute__((aligned(64)));
-    struct tl_entry entry __attribute__((aligned(64))); /* at 64 */
+    struct tl_runner runner;
+    uint8_t pad[64 - sizeof(struct tl_runner)];
+    struct tl_entry entry; /* at 64 */
     /* for the next run: */
-    uint64_t magic __attribute__((aligned(512)));
+    uint64_t magic;
     uint32_t version, size; /* of the whole core */
     uint64_t addr;          /* of its code page in the target; 0: not mapped yet */
     struct {
