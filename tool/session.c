@@ -4,6 +4,7 @@
  */
 #include "session.h"
 
+#include "changes.h"
 #include "place.h"
 #include "report.h"
 
@@ -28,6 +29,7 @@ struct session {
     struct tl_spec **specs;
     struct placed placed;
     struct report report;
+    struct changes changes;
     bool gone;  /* the target has ended */
     int status; /* its wait status, if we launched it */
 };
@@ -112,6 +114,9 @@ static void watch(struct session *session)
             wait = (int)left_ms;
         if (tl_remote_poll(session->placed.remote, wait, &session->gone, &session->status) == -EINTR)
             break;
+        if (!session->gone && changes_exec(&session->changes))
+            break;
+        changes_libraries(&session->changes, now);
         size_t events = report_poll(&session->report, &interrupted, deadline);
         /* A burst is followed closely; when nothing happens, looking costs nothing. */
         wait = events ? BUSY_WAIT_MS : wait * 2 > IDLE_WAIT_MS ? IDLE_WAIT_MS : wait * 2 + 1;
@@ -146,6 +151,8 @@ static int run_placed(struct session *session)
         complain("%s", error.text);
         return EXIT_FAILED;
     }
+    session->changes = (struct changes){
+        .options = session->options, .placed = placed, .specs = (const struct tl_spec *const *)session->specs};
     watch(session);
     place_remove(placed);
     report_finish(&session->report);
@@ -175,6 +182,7 @@ int session_run(const struct options *options, bool count)
         place_leave(&session.placed);
     }
     report_close(&session.report);
+    changes_free(&session.changes);
     struct tl_remote *remote = session.placed.remote;
     place_free(&session.placed);
     tl_remote_close(remote);
