@@ -75,4 +75,7 @@ struct probe {
 int probe_place(struct tl_remote *r, uint64_t addr, struct probe *p);
 int probe_take_out(struct tl_remote *r, struct probe *p);
 
+/* Open, region, maybe a probe, and everything back. */
+void come_and_go(struct target *t, bool with_probe);
+
 #endif
