@@ -274,13 +274,14 @@ int place_remove(struct placed *placed)
         return 0;
     placed->in_place = false;
     int error = tl_apply_remove(&placed->applied, REMOVE_PATIENCE_MS);
-    if (error == -EAGAIN)
+    if (error == -EAGAIN && placed->applied.patch_count == 0)
         complain("a thread is still inside a probe: the text is restored, some memory of ours stays in the program");
     else if (error == -EBUSY)
         complain("somebody else has patched over %zu of our places: they stay, switched off, and our memory with them",
                  placed->applied.patch_count);
     else if (error && error != -ESRCH)
-        complain("the probes could not be taken out: %s", tl_remote_last_error(placed->remote));
+        complain("the probes could not be taken out, the next trapline will try again: %s",
+                 tl_remote_last_error(placed->remote));
     placed->stuck = error && error != -ESRCH;
     return error;
 }

@@ -96,6 +96,7 @@ struct tl_remote {
 
     unsigned stops; /* how deep port->stop is nested */
     bool held;      /* a launched command that was not released: one of those stops */
+    bool unstopped; /* the last stop did not come off in time: worth another try */
     struct tl_task *tasks;
     size_t task_count, task_room;
 

@@ -25,6 +25,20 @@ struct job {
     struct tl_error *error;
 };
 
+/* Work that begins with a stop: again, with longer and longer pauses, while the stop does not come off. Each try that
+ * fails has ended the tracing thread, so this is the affair of whoever waits for it. A second and a half in all. */
+static int patiently(struct tl_remote *r, int (*work)(struct tl_remote *, void *), void *argument)
+{
+    enum { FIRST_US = 5000, LAST_US = 320000 };
+    for (unsigned pause = FIRST_US;; pause *= 2) {
+        r->unstopped = false;
+        int result = tl_on_tracer(r, work, argument);
+        if (result != -EAGAIN || !r->unstopped || pause > LAST_US)
+            return result;
+        tl_nap(pause);
+    }
+}
+
 /* ---- the port ---- */
 
 static int port_read(void *host, uint64_t addr, void *bytes, size_t size)
@@ -39,7 +53,7 @@ static int on_stop(struct tl_remote *r, void *job)
 }
 static int port_stop(void *host)
 {
-    return tl_on_tracer(host, on_stop, NULL);
+    return patiently(host, on_stop, NULL);
 }
 
 static int on_resume(struct tl_remote *r, void *job)
@@ -175,7 +189,7 @@ int tl_remote_open(pid_t pid, struct tl_remote **out, struct tl_error *error)
         r->facts.hwcap2 = (uint32_t)tl_auxv(tl_live_task(r->pid), AT_HWCAP2);
         r->facts.fsgsbase = r->facts.hwcap2 >> 1 & 1;
         struct job job = {.error = error};
-        result = tl_on_tracer(r, on_open, &job);
+        result = patiently(r, on_open, &job);
     }
     if (result) {
         tl_remote_close(r);
@@ -311,7 +325,7 @@ int tl_remote_region(struct tl_remote *r, size_t area_size, size_t pool_size, st
     if (set_pool(r, pool_size))
         return tl_fail(error, -ENOMEM, "out of memory");
     struct job job = {.size = area_size, .error = error};
-    int result = tl_on_tracer(r, on_region, &job);
+    int result = patiently(r, on_region, &job);
     if (result == 0)
         describe(r, out);
     return result;
@@ -335,7 +349,7 @@ int tl_remote_remove(struct tl_remote *r, struct tl_error *error)
 {
     struct tl_error own;
     struct job job = {.error = &own};
-    int result = tl_on_tracer(r, on_remove, &job);
+    int result = patiently(r, on_remove, &job);
     if (result && result != -ESRCH) {
         if (error)
             *error = own;

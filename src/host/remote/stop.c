@@ -10,7 +10,9 @@
  * the calls that the kernel ends with EINTR when a tracer stops them are made to start again (tl_mend_restart).
  *
  * A vfork parent does not stop before its child execs. One that is seen in time is not even asked, and when one is
- * asked and does not come within the time, the tracing thread ends, which lets go of everything (tracer.c).
+ * asked and does not come within the time, the tracing thread ends, which lets go of everything (tracer.c). A task that
+ * merely waits for its turn on a busy machine does come, and gets more time. Whoever asked for the stop tries again a
+ * few times (tl_patiently in remote.c): between two tries the program runs, and most vforks are over in a moment.
  */
 #include "host/remote/internal.h"
 
@@ -26,7 +28,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { STOP_MS = 100 };
+enum { STOP_MS = 100, BUSY_MS = 400 };
 
 int tl_get_regs(pid_t tid, struct user_regs_struct *regs)
 {
@@ -115,7 +117,7 @@ int tl_wait(struct tl_remote *r, pid_t tid, uint64_t deadline, int *status)
             return -ESRCH;
         if (turn < 64)
             sched_yield();
-        else if (tl_now() >= deadline)
+        else if (tl_now() >= deadline + (tl_task_state(tid) == 'R' ? BUSY_MS * 1000000ull : 0))
             return -ETIMEDOUT;
         else
             tl_nap(turn < 256 ? 50 : 500);
@@ -301,12 +303,13 @@ int tl_stop(struct tl_remote *r, struct tl_error *error)
     }
     let_go(r);
     r->stops = 0;
+    r->unstopped = result == -EAGAIN;
     switch (result) {
     case -EAGAIN:
         return tl_fail(error, result,
-                       "process %d could not be stopped within %d ms: one of its threads is inside the kernel (vfork, "
-                       "a device); try again",
-                       r->pid, STOP_MS);
+                       "process %d could not be stopped: one of its threads stays inside the kernel (vfork, a device), "
+                       "or gets no processor; try again",
+                       r->pid);
     case -ESRCH:
         return tl_fail(error, result, "process %d has ended, or runs another program by now", r->pid);
     case -ENOEXEC:
