@@ -194,15 +194,19 @@ static uint64_t report_counts(struct report *report)
 {
     const struct tl_selection *selection = &report->placed->selection;
     uint64_t *counts = calloc(selection->probe_count, sizeof *counts), total = 0;
+    uint64_t *missed = calloc(selection->probe_count, sizeof *missed);
     struct tl_count_line *lines = calloc(selection->probe_count, sizeof *lines);
     size_t used = 0;
-    if (counts && lines) {
+    if (counts && missed && lines) {
         tl_reader_counts(report->reader, counts);
+        tl_reader_missed(report->reader, missed);
         for (size_t i = 0; i < selection->probe_count; i++) {
             total += counts[i];
             bool of_glob = selection->probes[i].spec->is_glob;
-            if (selection->probes[i].why == TL_WHY_NONE && (counts[i] || !of_glob || report->options->verbose))
-                lines[used++] = (struct tl_count_line){.probe = &report->infos[i], .hits = counts[i]};
+            bool hit = counts[i] || missed[i];
+            if (selection->probes[i].why == TL_WHY_NONE && (hit || !of_glob || report->options->verbose))
+                lines[used++] =
+                    (struct tl_count_line){.probe = &report->infos[i], .hits = counts[i], .missed = missed[i]};
         }
         qsort(lines, used, sizeof *lines, by_hits);
         report->format->counts(report->out, lines, used);
@@ -210,6 +214,7 @@ static uint64_t report_counts(struct report *report)
         complain("out of memory");
     }
     free(counts);
+    free(missed);
     free(lines);
     return total;
 }
@@ -233,7 +238,7 @@ void report_finish(struct report *report)
         complain("the program wrote into trapline's memory: events were thrown away %llu times",
                  (unsigned long long)totals.damaged);
     if (totals.unfinished)
-        complain("%llu hits were cut off by the program's end", (unsigned long long)totals.unfinished);
+        complain("%llu hits were cut off by a longjmp or by the program's end", (unsigned long long)totals.unfinished);
     flush(report);
 }
 

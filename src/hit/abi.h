@@ -6,7 +6,7 @@
  * program can write to it: the reader believes nothing that it reads here (every offset and length is checked against
  * its own copy of the layout).
  *
- *   tl_hit_control | sites | actions | operations | strings | count blocks | lanes
+ *   tl_hit_control | sites | actions | operations | strings | missed | count blocks | lanes
  *
  * Everything behind the strings is zero at first.
  *
@@ -20,7 +20,8 @@
  * `busy` against a signal handler that interrupts a hit and hits again. The other lanes are anybody's: claimed by an
  * atomic exchange of `busy` for the time of one hit, by preference the one of the processor that the thread runs on.
  * They serve the handler that found its thread's lane busy, threads whose fs base is 0, and threads for which no lane
- * was left. When all of them are busy as well, the hit's actions are added to `missed`. A lane has one writer at a
+ * was left. When all of them are busy as well, each of the hit's actions is counted in its probe's `missed`, unseen by
+ * any filter. A lane has one writer at a
  * time, and an event becomes visible by one store to `head`.
  *
  * Limits. Two threads that run at the same time with the same fs base other than 0 (clone with CLONE_VM, but without
@@ -77,12 +78,12 @@ struct tl_hit_control {
     uint32_t block_shift, table_shift; /* count blocks: see hook.h */
     uint32_t probe_count;
     uint64_t sites, actions, operations, strings, blocks, lanes; /* offsets from the start of the area */
+    uint64_t missed; /* offset: a counter a probe, of its actions in hits that came to nothing (locked increments) */
     uint64_t lane_stride, lane_bytes; /* bytes from lane to lane; ring bytes in each (power of two) */
     uint64_t area_size;
     uint64_t heartbeat;     /* tsc of the reader's last look: with TL_HIT_BLOCK nobody waits for a dead reader */
     uint64_t heartbeat_max; /* tsc ticks after which a reader counts as dead */
-    uint64_t missed __attribute__((aligned(64))); /* actions of hits that found no free lane (locked increments) */
-};
+} __attribute__((aligned(64)));
 
 struct tl_hit_site {
     uint64_t addr; /* of the probed instruction: the rip that programs see */

@@ -27,17 +27,6 @@ static inline uint64_t ticks(const struct tl_hit_control *area)
     return area->flags & TL_HIT_NO_CLOCK ? 0 : tl_clock_ticks();
 }
 
-static inline const struct tl_hit_site *site_at(const struct tl_hit_control *area, uint32_t index)
-{
-    return (const struct tl_hit_site *)((const char *)area + area->sites) + index;
-}
-
-static inline const struct tl_hit_action *first_action(const struct tl_hit_control *area,
-                                                       const struct tl_hit_site *site)
-{
-    return (const struct tl_hit_action *)((const char *)area + area->actions) + site->first_action;
-}
-
 static inline const struct tl_operation *program(const struct tl_hit_control *area, const struct tl_hit_action *action)
 {
     const struct tl_operation *operations = (const struct tl_operation *)((const char *)area + area->operations);
@@ -48,8 +37,8 @@ static inline const struct tl_operation *program(const struct tl_hit_control *ar
 static __attribute__((noinline)) void act(struct tl_hit_control *area, struct tl_hit_regs *regs, uint32_t index,
                                           struct tl_lane *lane, uint64_t tsc)
 {
-    const struct tl_hit_site *site = site_at(area, index);
-    const struct tl_hit_action *action = first_action(area, site), *end = action + site->action_count;
+    const struct tl_hit_site *site = tl_site_at(area, index);
+    const struct tl_hit_action *action = tl_first_action(area, site), *end = action + site->action_count;
     struct tl_hit hit;
     hit.area = area;
     hit.lane = lane;
@@ -75,12 +64,12 @@ static __attribute__((noinline)) void act(struct tl_hit_control *area, struct tl
 
 void tl_hit(struct tl_hit_control *area, struct tl_hit_regs *regs, uint32_t index)
 {
-    const struct tl_hit_site *site = site_at(area, index);
-    const struct tl_hit_action *action = first_action(area, site);
+    const struct tl_hit_site *site = tl_site_at(area, index);
+    const struct tl_hit_action *action = tl_first_action(area, site);
     uint64_t base = fs_base(area->flags), tsc = 0;
     struct tl_lane *lane = tl_lane_claim(area, base);
     if (!lane) {
-        __atomic_fetch_add(&area->missed, site->action_count, __ATOMIC_RELAXED);
+        tl_missed(area, action, action + site->action_count);
         return;
     }
     regs->r[TL_RIP] = site->addr;

@@ -39,6 +39,13 @@ struct tl_count_block *tl_hit_claim(struct tl_hit_control *area, uint64_t key, u
     return (struct tl_count_block *)((char *)overflow->pad - displacement);
 }
 
+void tl_missed(struct tl_hit_control *area, const struct tl_hit_action *action, const struct tl_hit_action *end)
+{
+    uint64_t *missed = (uint64_t *)((char *)area + area->missed);
+    for (; action < end; action++)
+        __atomic_fetch_add(&missed[action->probe], 1, __ATOMIC_RELAXED);
+}
+
 /* The number of the processor, or anything where that cannot be had cheaply. */
 static uint32_t processor(uint32_t flags)
 {

@@ -23,6 +23,8 @@ static inline struct tl_lane *tl_lane_at(struct tl_hit_control *area, uint64_t i
 
 /* The rest of tl_lane_claim: the thread's first look did not give it a lane. */
 struct tl_lane *tl_lane_claim_slowly(struct tl_hit_control *area, uint64_t fs_base);
+/* These actions of a hit come to nothing. */
+void tl_missed(struct tl_hit_control *area, const struct tl_hit_action *action, const struct tl_hit_action *end);
 /* The rest of tl_lane_has_room: the last tail seen leaves no room. Looks again, and with TL_HIT_BLOCK waits as long as
  * somebody reads. */
 bool tl_lane_wait(const struct tl_hit_control *area, struct tl_lane *lane, uint64_t size);

@@ -79,6 +79,17 @@ static inline uint64_t tl_clock_ticks(void)
     return low | (uint64_t)high << 32;
 }
 
+static inline const struct tl_hit_site *tl_site_at(const struct tl_hit_control *area, uint32_t index)
+{
+    return (const struct tl_hit_site *)((const char *)area + area->sites) + index;
+}
+
+static inline const struct tl_hit_action *tl_first_action(const struct tl_hit_control *area,
+                                                          const struct tl_hit_site *site)
+{
+    return (const struct tl_hit_action *)((const char *)area + area->actions) + site->first_action;
+}
+
 static inline uint64_t *tl_lane_ring(const struct tl_hit_control *area, struct tl_lane *lane)
 {
     return lane->counts_and_ring + (((uint64_t)area->probe_count + 7) & ~(uint64_t)7);

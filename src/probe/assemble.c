@@ -284,7 +284,9 @@ static int lay_out(struct assembling *assembling, struct tl_assembly *assembly)
     control.operations = at;
     at = round_up(at + control.operation_count * sizeof(struct tl_operation), LINE);
     control.strings = at;
-    at = round_up(at + control.strings_size, PAGE);
+    at = round_up(at + control.strings_size, LINE);
+    control.missed = at;
+    at = round_up(at + 8ull * probes, PAGE);
     control.blocks = at;
     at += ((1ull << table_shift) + 1) << block_shift;
     control.lanes = round_up(at, PAGE);

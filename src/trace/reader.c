@@ -35,6 +35,12 @@ static bool blocks_fit(const struct tl_hit_control *layout, uint64_t size)
            fits(layout->blocks, block, block_count(layout), size);
 }
 
+/* None where `missed` is 0. */
+static bool missed_fit(const struct tl_hit_control *layout, uint64_t size)
+{
+    return layout->missed % 8 == 0 && fits(layout->missed, 8, layout->probe_count, size);
+}
+
 static bool lanes_fit(const struct tl_hit_control *layout, uint64_t size)
 {
     uint64_t ring = layout->lane_bytes;
@@ -61,7 +67,7 @@ int tl_reader_open(void *area, size_t size, const struct tl_hit_control *layout,
                    const struct tl_reader_options *options, struct tl_reader **out)
 {
     if ((uintptr_t)area % 64 || layout->magic != TL_HIT_MAGIC || size < sizeof(*layout) || !blocks_fit(layout, size) ||
-        !lanes_fit(layout, size))
+        !missed_fit(layout, size) || !lanes_fit(layout, size))
         return -EINVAL;
     size_t bytes = sizeof(struct tl_reader) + layout->lane_count * sizeof(struct tl_lane_reader);
     struct tl_reader *reader = calloc(1, bytes);
@@ -94,13 +100,17 @@ void tl_reader_close(struct tl_reader *reader)
     free(reader);
 }
 
+static const uint64_t *missed_by_probe(const struct tl_reader *reader)
+{
+    return reader->layout.missed ? (const uint64_t *)(reader->area + reader->layout.missed) : NULL;
+}
+
 void tl_reader_totals(const struct tl_reader *reader, struct tl_reader_totals *totals)
 {
-    const struct tl_hit_control *control = (const struct tl_hit_control *)reader->area;
-    *totals = (struct tl_reader_totals){.seen = reader->seen,
-                                        .late = reader->late,
-                                        .unfinished = reader->unfinished,
-                                        .missed = __atomic_load_n(&control->missed, __ATOMIC_RELAXED)};
+    const uint64_t *missed = missed_by_probe(reader);
+    *totals = (struct tl_reader_totals){.seen = reader->seen, .late = reader->late, .unfinished = reader->unfinished};
+    for (uint32_t i = 0; missed && i < reader->layout.probe_count; i++)
+        totals->missed += __atomic_load_n(&missed[i], __ATOMIC_RELAXED);
     for (uint32_t i = 0; i < reader->layout.lane_count; i++) {
         totals->lost += __atomic_load_n(&reader->lanes[i].shared->lost, __ATOMIC_RELAXED);
         totals->damaged += reader->lanes[i].damaged;
@@ -132,6 +142,13 @@ void tl_reader_counts(const struct tl_reader *reader, uint64_t *counts)
         if (i >> layout->lane_shift || __atomic_load_n(&lane->owner, __ATOMIC_ACQUIRE) != 0)
             add(lane->counts_and_ring, layout->probe_count, counts);
     }
+}
+
+void tl_reader_missed(const struct tl_reader *reader, uint64_t *counts)
+{
+    const uint64_t *missed = missed_by_probe(reader);
+    if (missed)
+        add(missed, reader->layout.probe_count, counts);
 }
 
 uint64_t tl_reader_time(struct tl_reader *reader, uint64_t tsc)

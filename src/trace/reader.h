@@ -54,7 +54,7 @@ typedef int tl_record_fn(void *context, const struct tl_record *record);
 struct tl_reader_totals {
     uint64_t seen;    /* events given to callbacks */
     uint64_t lost;    /* events for which a ring had no room */
-    uint64_t missed;  /* hits that found no lane */
+    uint64_t missed;  /* actions of hits that came to nothing: no lane was free, or the hit was left half-way */
     uint64_t late;    /* of those seen: given out behind a younger one, its hit having been waited for too long */
     uint64_t damaged; /* times that a lane's content made no sense and was thrown away */
     uint64_t
@@ -78,6 +78,8 @@ size_t tl_reader_drain(struct tl_reader *reader, tl_record_fn *fn, void *context
 void tl_reader_totals(const struct tl_reader *reader, struct tl_reader_totals *totals);
 /* Add each probe's count (count blocks, overflow block, lanes) to counts[0 … probe_count - 1]. */
 void tl_reader_counts(const struct tl_reader *reader, uint64_t *counts);
+/* Add each probe's share of `missed` likewise. */
+void tl_reader_missed(const struct tl_reader *reader, uint64_t *counts);
 /* A tsc value of this machine as CLOCK_MONOTONIC. */
 uint64_t tl_reader_time(struct tl_reader *reader, uint64_t tsc);
 

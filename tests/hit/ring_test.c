@@ -191,17 +191,17 @@ static void a_busy_lane_is_left_alone(void **unused)
             world_lane(&world, n)->busy |= world_lane(&world, n)->head != 0;
     }
     assert_int_equal(mine->head, head);
-    assert_int_equal(world.area->missed, 0);
+    assert_int_equal(world_missed(&world, 2), 0);
     assert_int_equal(world_drain(&world), 4);
     /* All are busy now. */
     hit_once();
     hit_once();
-    assert_int_equal(world.area->missed, 2);
+    assert_int_equal(world_missed(&world, 2), 2);
     assert_int_equal(world_drain(&world), 0);
     mine->busy = 0;
     hit_once();
     assert_int_equal(world_drain(&world), 1);
-    assert_int_equal(world.area->missed, 2);
+    assert_int_equal(world_missed(&world, 2), 2);
     world_free(&world);
 }
 

@@ -53,6 +53,7 @@ static struct tl_hit_control lay_out(const struct world_shape *shape)
     control.actions = place(&at, shape->action_count * sizeof(struct tl_hit_action), 64);
     control.operations = place(&at, shape->operation_count * sizeof(struct tl_operation), 64);
     control.strings = place(&at, shape->strings_size, 64);
+    control.missed = place(&at, 8ull * shape->probes, 64);
     control.blocks = place(&at, (uint64_t)((1u << control.table_shift) + 1) << control.block_shift, PAGE);
     control.lanes = place(&at, control.lane_count * control.lane_stride, PAGE);
     control.area_size = at;
@@ -169,6 +170,12 @@ uint64_t world_lost(const struct world *world)
     for (uint32_t i = 0; i < world->area->lane_count; i++)
         sum += world_lane(world, i)->lost;
     return sum;
+}
+
+uint64_t world_missed(const struct world *world, uint32_t probe)
+{
+    const uint64_t *missed = (const uint64_t *)((char *)world->area + world->area->missed);
+    return __atomic_load_n(&missed[probe], __ATOMIC_RELAXED);
 }
 
 static size_t take_from(const struct world *world, struct tl_lane *lane, void *event, size_t size)

@@ -53,6 +53,7 @@ world_fn *world_function(struct world *world, enum tl_hook_kind kind, uint32_t i
 /* What the reader would add up. */
 uint64_t world_count(const struct world *world, uint32_t probe);
 uint64_t world_lost(const struct world *world);
+uint64_t world_missed(const struct world *world, uint32_t probe);
 struct tl_lane *world_lane(const struct world *world, uint32_t index);
 
 /* Take the next event of any lane into `event` (at most `size` bytes); 0 when there is none, otherwise its size. */

@@ -36,19 +36,25 @@ static void counts_of_all_blocks_and_lanes_add_up(void **state)
 static void lost_and_missed_add_up(void **state)
 {
     (void)state;
-    struct area area = area_make(2, 64, 1, -1);
+    struct area area = area_make(2, 64, 3, -1);
     struct tl_reader *reader;
     struct tl_reader_totals totals;
+    uint64_t missed[3] = {[1] = 100};
 
     for (uint32_t i = 0; i < 6; i++)
         area_event(&area, i % 2, 1 + i, 0, 1); /* each ring has room for one */
     area_lane(&area, 0)->busy = area_lane(&area, 1)->busy = 1;
     for (int i = 0; i < 3; i++)
         area_hit(&area, 0, 1, 0);
+    area_hit(&area, 2, 1, 0);
     assert_int_equal(tl_reader_open(area.base, area.size, &area.layout, NULL, &reader), 0);
     tl_reader_totals(reader, &totals);
     assert_int_equal(totals.lost, 4);
-    assert_int_equal(totals.missed, 3);
+    assert_int_equal(totals.missed, 4);
+    tl_reader_missed(reader, missed);
+    assert_int_equal(missed[0], 3);
+    assert_int_equal(missed[1], 100);
+    assert_int_equal(missed[2], 1);
     tl_reader_close(reader);
     area_free(&area);
 }
@@ -149,6 +155,8 @@ static void a_layout_that_contradicts_itself_is_refused(void **state)
     REFUSED(layout.lanes += 64);
     REFUSED(layout.lanes += 8);
     REFUSED(layout.blocks = area.size - 64);
+    REFUSED(layout.missed += 4);
+    REFUSED(layout.missed = area.size - 24);
     REFUSED(layout.block_shift = 5);
     REFUSED(layout.table_shift = 31);
     REFUSED(layout.probe_count = 1000);

@@ -23,6 +23,8 @@ struct area area_make(uint32_t lanes, uint64_t ring_bytes, uint32_t probes, int 
     layout->site_count = probes;
     layout->lane_stride = up(sizeof(struct tl_lane) + up(probes * 8, 64) + ring_bytes, 64);
     uint64_t end = up(sizeof(*layout), 64);
+    layout->missed = end;
+    end = up(end + 8 * probes, 64);
     if (table_shift >= 0) {
         layout->blocks = end;
         layout->table_shift = (uint32_t)table_shift;
@@ -64,6 +66,11 @@ uint64_t *area_lane_counts(const struct area *area, uint32_t lane)
 uint8_t *area_ring(const struct area *area, uint32_t lane)
 {
     return (uint8_t *)area_lane_counts(area, lane) + up(area->layout.probe_count * 8, 64);
+}
+
+uint64_t *area_missed(const struct area *area)
+{
+    return (uint64_t *)(area->base + area->layout.missed);
 }
 
 struct tl_count_block *area_block(const struct area *area, uint64_t block)
@@ -123,5 +130,5 @@ void area_hit(const struct area *area, uint32_t probe, uint32_t tid, uint64_t va
             write_event(area, lane, &bytes.event);
             return;
         }
-    __atomic_add_fetch(&area_control(area)->missed, 1, __ATOMIC_RELAXED);
+    __atomic_add_fetch(&area_missed(area)[probe], 1, __ATOMIC_RELAXED);
 }

@@ -24,6 +24,7 @@ struct tl_hit_control *area_control(const struct area *area);
 struct tl_lane *area_lane(const struct area *area, uint32_t lane);
 uint8_t *area_ring(const struct area *area, uint32_t lane);
 uint64_t *area_lane_counts(const struct area *area, uint32_t lane);
+uint64_t *area_missed(const struct area *area); /* by probe */
 struct tl_count_block *area_block(const struct area *area, uint64_t block);
 
 /* Append bytes (a multiple of 8) to a lane's ring, across its end, and make them visible. False, and one more lost,
