@@ -89,7 +89,7 @@ static int assemble(struct placed *placed, const struct options *options, bool c
     struct tl_assemble_options assemble = {.count = count,
                                            .pid = (uint32_t)facts->ns_pid,
                                            .tid_offset = facts->tid_offset,
-                                           .fs_self = facts->fs_self,
+                                           .fs_self = facts->fs_self && !facts->fsgsbase,
                                            .cpus = processors(),
                                            .stack_bytes = options->stacks ? STACKS_BYTES : 0,
                                            .ring_bytes = count             ? RING_BYTES_COUNT
@@ -97,7 +97,7 @@ static int assemble(struct placed *placed, const struct options *options, bool c
                                                                            : RING_BYTES_TRACE};
     assemble.flags = (options->block ? TL_HIT_BLOCK : 0u) | (facts->no_syscalls ? TL_HIT_NO_MEMORY : 0u) |
                      (facts->no_clock ? TL_HIT_NO_CLOCK : 0u) | (facts->fsgsbase ? TL_HIT_FSGSBASE : 0u) |
-                     (facts->fs_self ? TL_HIT_FS_SELF : 0u) | (has_rdpid() ? TL_HIT_RDPID : 0u);
+                     (assemble.fs_self ? TL_HIT_FS_SELF : 0u) | (has_rdpid() ? TL_HIT_RDPID : 0u);
     const struct tl_spec *failed;
     struct tl_error error;
     tl_assembly_free(&placed->assembly);

@@ -24,6 +24,11 @@
  * any filter. A lane has one writer at a
  * time, and an event becomes visible by one store to `head`.
  *
+ * The fs base is had by rdfsbase wherever that works. What else would be read, fs:0, holds it in the threads of the C
+ * libraries, but faults in one made by a raw clone whose fs base is 0 or leads nowhere. So fs:0 is for processors and
+ * kernels without rdfsbase, where there is no other way. For the same reason a thread's block is asked for its tid only
+ * once the kernel has read it for us and found the block's address in it: `known`.
+ *
  * Limits. Two threads that run at the same time with the same fs base other than 0 (clone with CLONE_VM, but without
  * CLONE_SETTLS or CLONE_VFORK; no thread library does that) are one thread to this scheme: their counts are inexact and
  * their events may be garbled, their registers and memory stay as they were. A tool that sees tasks share an fs base
@@ -64,7 +69,7 @@ enum {
     TL_HIT_NO_CLOCK = 1u << 2,  /* rdtsc is forbidden: events carry time 0 */
     TL_HIT_FSGSBASE = 1u << 3,  /* rdfsbase works */
     TL_HIT_RDPID = 1u << 4,     /* rdpid works */
-    TL_HIT_FS_SELF = 1u << 5    /* fs:0 holds the fs base in every thread (never 0), and is read instead of it */
+    TL_HIT_FS_SELF = 1u << 5 /* without TL_HIT_FSGSBASE: fs:0 holds the fs base in every thread, and is read for it */
 };
 
 struct tl_hit_control {
@@ -115,7 +120,8 @@ struct tl_lane {
     uint64_t owner;     /* a thread's lane: its fs base, or 0 as long as it is free */
     uint64_t position;  /* where head stands */
     uint64_t tail_seen; /* what was last read from tail */
-    uint64_t pad1[4];
+    uint64_t known;     /* the fs base of a thread block that holds a tid; the complement of one that does not */
+    uint64_t pad1[3];
     uint64_t head; /* bytes ever written; the event is there once head has passed it */
     uint64_t lost; /* events for which the ring had no room */
     uint64_t pad2[6];

@@ -8,17 +8,42 @@
 static inline uint64_t fs_base(uint32_t flags)
 {
     uint64_t base = 0;
-    if (flags & TL_HIT_FS_SELF)
-        __asm__ volatile("movq %%fs:0, %0" : "=r"(base));
-    else if (flags & TL_HIT_FSGSBASE)
+    if (TL_LIKELY(flags & TL_HIT_FSGSBASE))
         __asm__ volatile("rdfsbase %0" : "=r"(base));
+    else if (flags & TL_HIT_FS_SELF)
+        __asm__ volatile("movq %%fs:0, %0" : "=r"(base));
     return base;
 }
 
-static inline uint64_t thread_id(const struct tl_hit_control *area, uint64_t base)
+/* Whether a C library's thread block stands at `base`: its first word is its own address. */
+static bool is_thread_block(const struct tl_hit_control *area, uint64_t base)
 {
-    if (!base || area->tid_offset == INT32_MIN)
+    uint64_t self = 0;
+    uint32_t tid;
+    if (base % 8 || area->tid_offset == INT32_MIN)
+        return false;
+    if (area->flags & TL_HIT_NO_MEMORY) /* then the kernel cannot be asked what is there */
+        return *(const volatile uint64_t *)base == base;
+    return tl_memory_read(area, base, &self, sizeof self) == sizeof self && self == base &&
+           tl_memory_read(area, base + (uint64_t)(int64_t)area->tid_offset, &tid, sizeof tid) == sizeof tid;
+}
+
+static __attribute__((noinline)) void look_at_thread_block(const struct tl_hit_control *area, struct tl_lane *lane,
+                                                           uint64_t base)
+{
+    lane->known = is_thread_block(area, base) ? base : ~base;
+}
+
+static inline uint64_t thread_id(const struct tl_hit_control *area, struct tl_lane *lane, uint64_t base)
+{
+    if (!base)
         return 0;
+    if (!TL_LIKELY(lane->known == base)) {
+        if (lane->known != ~base)
+            look_at_thread_block(area, lane, base);
+        if (lane->known != base)
+            return 0;
+    }
     return *(const volatile uint32_t *)(base + (uint64_t)(int64_t)area->tid_offset);
 }
 
@@ -45,7 +70,7 @@ static __attribute__((noinline)) void act(struct tl_hit_control *area, struct tl
     hit.regs = regs;
     hit.tsc = tsc;
     hit.fs_base = fs_base(area->flags);
-    hit.tid_site = thread_id(area, hit.fs_base) | (uint64_t)index << 32;
+    hit.tid_site = thread_id(area, lane, hit.fs_base) | (uint64_t)index << 32;
     for (; action != end; action++) {
         const struct tl_operation *code = program(area, action);
         if (action->kind == TL_ACTION_EVENT && !hit.tsc)
@@ -77,7 +102,7 @@ void tl_hit(struct tl_hit_control *area, struct tl_hit_regs *regs, uint32_t inde
         tsc = ticks(area);
         int64_t values = tl_event_put_registers(area, lane, regs, program(area, action));
         if (TL_LIKELY(values >= 0)) {
-            uint64_t tid_site = thread_id(area, base) | (uint64_t)index << 32;
+            uint64_t tid_site = thread_id(area, lane, base) | (uint64_t)index << 32;
             tl_event_publish(area, lane, action->probe, tsc, tid_site, base, (uint64_t)values);
             tl_lane_release(lane);
             return;

@@ -8,11 +8,12 @@
  *     mov  rcx, [rip + gate.enter]       mov  rcx, [rip + gate.counts]
  *     jrcxz off                          jrcxz off
  *     push site                          push rax; push rdx; lahf; seto al
- *     call rcx                           imul edx, fs:[0], TL_HASH_FACTOR       find the thread's block in rdx,
- *     pop  rcx                           shr  edx, 32 - table_shift             its key in rcx
- *  off:                                  shl  rdx, block_shift
- *     pop  rcx                           add  rdx, rcx
- *     lea  rsp, [rsp + 128]              mov  rcx, fs:[0]
+ *     call rcx                           rdfsbase rdx; not rdx; push rdx        find the thread's block in rdx,
+ *     pop  rcx                           imul edx, edx, TL_HASH_FACTOR          its key in rcx
+ *  off:                                  shr  edx, 32 - table_shift
+ *     pop  rcx                           shl  rdx, block_shift
+ *     lea  rsp, [rsp + 128]              add  rdx, rcx
+ *                                        pop  rcx
  *                                        cmp  rcx, [rdx]
  *                                        je   mine
  *                                        mov  rdx, [rip + gate.claim]
@@ -37,6 +38,8 @@
  * other registers but rcx and the flags. For a thread that gets no block it counts in the overflow block itself, by a
  * locked increment, and returns a block in which the increment hits padding: for that it reads the displacement of the
  * `inc` that it returns to.
+ *
+ * Where rdfsbase does not work, the key is fs:0, read once for the hash and once for the comparison.
  *
  * Each pointer of the gate is read once, into the register that is tested and used, so that a gate may go off between
  * any two instructions of a hook: a signal handler that interrupts a hook may fork, and its child comes back here.
@@ -125,7 +128,7 @@ static void emit_enter(struct code *code, const struct tl_hook *hook)
  * rcx. Complementing what rdfsbase gives makes sure that a key is not 0, which is how a free block looks. */
 static void emit_find_block(struct code *code, const struct tl_hook *hook)
 {
-    if (hook->fs_self)
+    if (!hook->has_fsgsbase)
         PUT(code, 0x64, 0x69, 0x14, 0x25, 0, 0, 0, 0); /* imul edx, fs:[0], … */
     else
         PUT(code, 0xf3, 0x48, 0x0f, 0xae, 0xc2, /* rdfsbase rdx */
@@ -135,7 +138,7 @@ static void emit_find_block(struct code *code, const struct tl_hook *hook)
     PUT(code, 0xc1, 0xea, (uint8_t)(32 - hook->table_shift)); /* shr edx, … */
     PUT(code, 0x48, 0xc1, 0xe2, hook->block_shift);           /* shl rdx, … */
     PUT(code, 0x48, 0x01, 0xca);                              /* add rdx, rcx */
-    if (hook->fs_self)
+    if (!hook->has_fsgsbase)
         PUT(code, 0x64, 0x48, 0x8b, 0x0c, 0x25, 0, 0, 0, 0); /* mov rcx, fs:[0] */
     else
         PUT(code, 0x59); /* pop rcx */

@@ -38,9 +38,11 @@ struct tl_hook {
     uint64_t gate;        /* address of the gate page, within reach of a rip-relative operand */
     uint8_t block_shift;  /* COUNT: a count block is 1 << block_shift bytes… */
     uint8_t table_shift;  /* … and there are 1 << table_shift of them, found by a hash of the thread's fs base */
-    uint8_t has_fsgsbase; /* rdfsbase may be used (AT_HWCAP2 bit 1) */
-    uint8_t fs_self;      /* fs:0 holds the fs base in every thread (glibc, musl), is never 0, and is read instead */
-    uint8_t has_rdpid;    /* not used by hooks */
+    uint8_t has_fsgsbase; /* rdfsbase may be used (AT_HWCAP2 bit 1), and is */
+    /* Without has_fsgsbase: fs:0 holds the fs base in every thread (glibc, musl), and is read for it. A thread that a
+     * raw clone makes later without such a block dies of that; rdfsbase cannot fail. */
+    uint8_t fs_self;
+    uint8_t has_rdpid; /* not used by hooks */
 };
 
 /* Emit the hook for address `at`. On its end the program's registers and flags are as at its start. *length = bytes

@@ -21,7 +21,7 @@ uint32_t world_features(void)
 {
     unsigned a = 0, b = 0, c = 0, d = 0;
     __get_cpuid_count(7, 0, &a, &b, &c, &d);
-    return TL_HIT_FS_SELF | (getauxval(AT_HWCAP2) & 2 ? TL_HIT_FSGSBASE : 0) | (c >> 22 & 1 ? TL_HIT_RDPID : 0);
+    return (getauxval(AT_HWCAP2) & 2 ? TL_HIT_FSGSBASE : TL_HIT_FS_SELF) | (c >> 22 & 1 ? TL_HIT_RDPID : 0);
 }
 
 static uint64_t place(uint64_t *at, uint64_t bytes, uint64_t alignment)

@@ -37,7 +37,7 @@ struct world {
 
 typedef void world_fn(void);
 
-/* Processor features, as TL_HIT_FSGSBASE, TL_HIT_RDPID and (this is glibc or musl) TL_HIT_FS_SELF. */
+/* Processor features, as TL_HIT_RDPID and TL_HIT_FSGSBASE, or without that (this is glibc or musl) TL_HIT_FS_SELF. */
 uint32_t world_features(void);
 
 struct world world_make(const struct world_shape *shape);
