@@ -28,7 +28,9 @@ static void whole_life(struct target *t)
     struct tl_remote_region region;
     struct tl_error error = {0};
     struct probe probe = {0};
-    int result = tl_remote_region(r, 1 << 16, 1 << 14, &region, &error);
+    int result = -EAGAIN;
+    for (int i = 0; result == -EAGAIN && i < 50; i++)
+        result = tl_remote_region(r, 1 << 16, 1 << 14, &region, &error);
     if (result)
         fail_msg("region: %s", error.text);
     if (t->progress->probe) {

@@ -221,11 +221,20 @@ static int seize_sharer(void *context, int pid)
     return round->result != 0;
 }
 
+/* A task that only lacks a processor comes as soon as it gets one: the bound is for those that the kernel holds. */
+static int settle_busy(struct tl_remote *r, pid_t tid, uint64_t deadline)
+{
+    int result = settle(r, tid, deadline);
+    for (int i = STOP_MS; result == -ETIMEDOUT && i < BUSY_MS && tl_task_state(tid) == 'R'; i += STOP_MS)
+        result = settle(r, tid, tl_now() + STOP_MS * 1000000ull);
+    return result;
+}
+
 static int collect(struct tl_remote *r, uint64_t deadline)
 {
     for (size_t i = 0; i < r->task_count;) {
         struct tl_task *task = &r->tasks[i];
-        int result = task->stopped ? 0 : settle(r, task->tid, deadline);
+        int result = task->stopped ? 0 : settle_busy(r, task->tid, deadline);
         if (result == 0 && !task->stopped)
             result = tl_get_regs(task->tid, &task->regs);
         if (result == -ESRCH) {
