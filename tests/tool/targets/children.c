@@ -99,7 +99,7 @@ static void make_child(const char *how)
         static char stack[65536];
         pid = clone(child_work, stack + sizeof stack, SIGCHLD, NULL);
     } else if (!strcmp(how, "spawn")) {
-        char *argv[] = {"sh", "-c", "exit 42", NULL};
+        char *argv[] = {(char *)"sh", (char *)"-c", (char *)"exit 42", NULL};
         posix_spawn(&pid, "/bin/sh", NULL, NULL, argv, environ);
     } else if (!strcmp(how, "system")) {
         int status = system("exit 42");
