@@ -15,14 +15,25 @@
  * (1 << table_shift) blocks and behind them the overflow block. A thread that cannot get a block of its own (fs base 0,
  * table full) counts in the overflow block with locked increments: exact as well.
  *
- * Events use *lanes*: a ring, and what a hit needs while it runs. The first (1 << lane_shift) lanes belong to threads,
- * found like count blocks and owned from a thread's first hit on; using one takes no atomic operation, only the flag
- * `busy` against a signal handler that interrupts a hit and hits again. The other lanes are anybody's: claimed by an
- * atomic exchange of `busy` for the time of one hit, by preference the one of the processor that the thread runs on.
+ * Events use *lanes*: a ring, and what a hit needs while it runs. A lane has an owner, a thread named by its fs base,
+ * and one writer at a time, and an event becomes visible by one store to `head`. The first (1 << lane_shift) lanes are
+ * found like count blocks and owned for good from a thread's first hit on; using one takes no atomic operation, only
+ * the mark `busy` against a signal handler that interrupts a hit and hits again. The other lanes are owned for the time
+ * of one hit, by a compare and exchange of the owner; by preference the one of the processor that the thread runs on.
  * They serve the handler that found its thread's lane busy, threads whose fs base is 0, and threads for which no lane
- * was left. When all of them are busy as well, each of the hit's actions is counted in its probe's `missed`, unseen by
- * any filter. A lane has one writer at a
- * time, and an event becomes visible by one store to `head`.
+ * was left. When all of them are taken as well, each of the hit's actions is counted in its probe's `missed`, unseen by
+ * any filter.
+ *
+ * A signal handler may leave the hit that it interrupted by longjmp: nobody will clear that hit's mark. So the mark
+ * says where the hit is: it is the address of a word in the hit's stack frame, which names the lane as long as the hit
+ * lives. When a thread finds a lane of its own busy, it looks there. A hit that was interrupted still has its frame,
+ * whichever stack its handler runs on, or whichever coroutine has been switched to meanwhile. Where the word is no
+ * longer that, or lies in the stack that the looking hit itself uses, the earlier hit is dead: the lane is taken over,
+ * and what the dead one had still to do (`site`, `progress`) is counted as missed. (That it lies below the looker would
+ * not be proof enough: signal stacks and coroutines lie anywhere.) A dead frame is overwritten by the next calls or
+ * signals that reach as deep; until then, and where the word cannot be read, the thread goes on with other lanes. A hit
+ * that is cut off in the few instructions in which it takes a lane, or gives it back, may go uncounted; none is counted
+ * twice.
  *
  * The fs base is had by rdfsbase wherever that works. What else would be read, fs:0, holds it in the threads of the C
  * libraries, but faults in one made by a raw clone whose fs base is 0 or leads nowhere. So fs:0 is for processors and
@@ -33,11 +44,9 @@
  * CLONE_SETTLS or CLONE_VFORK; no thread library does that) are one thread to this scheme: their counts are inexact and
  * their events may be garbled, their registers and memory stay as they were. A tool that sees tasks share an fs base
  * can forbid its use: hooks with neither fs_self nor has_fsgsbase, and control flags with neither TL_HIT_FS_SELF nor
- * TL_HIT_FSGSBASE. A signal handler that interrupts a hit and leaves by longjmp leaves a lane busy for good: a thread's
- * own lane (from then on it uses shared ones), or a shared one. It loses that one event, uncounted; with every shared
- * lane lost that way, hits are `missed`. A thread's block and lane stay its own when it ends; the next thread with the
- * same fs base takes them over. A signal handler that interrupts a hit and forks: the child finishes that hit, so that
- * it may be counted or written twice.
+ * TL_HIT_FSGSBASE. A thread's block and lane stay its own when it ends; the next thread with the same fs base takes
+ * them over. A signal handler that interrupts a hit and forks: the child finishes that hit, so that it may be counted
+ * or written twice.
  *
  * Order. A hit sets `busy`, then reads the clock, then writes, then stores `head`, then clears `busy`. `busy` of a
  * thread's lane is a plain store: a reader on another processor may see it late, by as long as a store can wait in a
@@ -115,13 +124,16 @@ struct tl_count_block {
 /* A lane: a line that only the writer uses, the line that it publishes, the reader's line, what a hit needs while it
  * runs, counters of filtered probes, ring. */
 struct tl_lane {
-    uint32_t busy; /* 1 while a hit uses it */
-    uint32_t pad0;
-    uint64_t owner;     /* a thread's lane: its fs base, or 0 as long as it is free */
+    uint64_t busy;      /* not 0 while a hit uses it: where this hit's frame names the lane */
+    uint64_t owner;     /* the fs base of the thread whose it is (all ones: of one that has none), or 0: it is free */
     uint64_t position;  /* where head stands */
     uint64_t tail_seen; /* what was last read from tail */
     uint64_t known;     /* the fs base of a thread block that holds a tid; the complement of one that does not */
-    uint64_t pad1[3];
+    uint64_t progress;  /* of the hit: see src/hit/ring.h */
+    uint32_t site;      /* of the hit */
+    uint16_t borrowed;  /* the hit gives the lane back to all threads */
+    uint16_t looks;     /* how often the frame of a hit was to be looked at */
+    uint64_t pad1;
     uint64_t head; /* bytes ever written; the event is there once head has passed it */
     uint64_t lost; /* events for which the ring had no room */
     uint64_t pad2[6];

@@ -72,6 +72,10 @@ static __attribute__((noinline)) void act(struct tl_hit_control *area, struct tl
     hit.fs_base = fs_base(area->flags);
     hit.tid_site = thread_id(area, lane, hit.fs_base) | (uint64_t)index << 32;
     for (; action != end; action++) {
+        uint64_t number = (uint64_t)(action - tl_first_action(area, site));
+        tl_lane_progress(lane, number,
+                         action->kind == TL_ACTION_COUNT ? lane->counts_and_ring[action->probe]
+                                                         : lane->position + lane->lost);
         const struct tl_operation *code = program(area, action);
         if (action->kind == TL_ACTION_EVENT && !hit.tsc)
             hit.tsc = ticks(area); /* once a hit */
@@ -84,6 +88,7 @@ static __attribute__((noinline)) void act(struct tl_hit_control *area, struct tl
         else
             tl_event_write(&hit, action->probe);
     }
+    __atomic_store_n(&lane->progress, 0, __ATOMIC_RELAXED);
     tl_lane_release(lane);
 }
 
@@ -92,13 +97,15 @@ void tl_hit(struct tl_hit_control *area, struct tl_hit_regs *regs, uint32_t inde
     const struct tl_hit_site *site = tl_site_at(area, index);
     const struct tl_hit_action *action = tl_first_action(area, site);
     uint64_t base = fs_base(area->flags), tsc = 0;
-    struct tl_lane *lane = tl_lane_claim(area, base);
+    struct tl_lane *lane = tl_lane_claim(area, base, regs);
     if (!lane) {
         tl_missed(area, action, action + site->action_count);
         return;
     }
+    lane->site = index;
     regs->r[TL_RIP] = site->addr;
     if (TL_LIKELY(site->action_count == 1 && action->kind == TL_ACTION_EVENT && !action->stack_bytes)) {
+        tl_lane_progress(lane, 0, lane->position + lane->lost);
         tsc = ticks(area);
         int64_t values = tl_event_put_registers(area, lane, regs, program(area, action));
         if (TL_LIKELY(values >= 0)) {

@@ -12,7 +12,8 @@
 #include "hit/ring.h"
 
 /* How many places of a table are looked at: of lanes few, since each is a page of its own. */
-enum { BLOCKS_TRIED = 16, LANES_TRIED = 4 };
+enum { BLOCKS_TRIED = 16, LANES_TRIED = 4, LOOK_EVERY = 16, PAGE = 4096 };
+#define NOBODY UINT64_MAX /* the owner of a lane that a thread without an fs base uses */
 
 /* Whether the place is, or has just become, the property of `key`. */
 static inline bool own(uint64_t *owner, uint64_t key)
@@ -57,34 +58,86 @@ static uint32_t processor(uint32_t flags)
     return number & 0xfff;
 }
 
-static __attribute__((noinline)) struct tl_lane *claim_shared(struct tl_hit_control *area)
+/* Whether the hit whose frame is at `frame`, of this thread, is over although it never gave its lane back. Reading far
+ * away costs a system call: not every look is made. */
+static bool is_dead(struct tl_hit_control *area, struct tl_lane *lane, uint64_t frame,
+                    const struct tl_hit_regs *regs)
+{
+    uint64_t word = 0, here = (uint64_t)(uintptr_t)&word;
+    if (frame >= here && frame < (uint64_t)(uintptr_t)(regs + 1))
+        return true;
+    if ((frame ^ here) < PAGE && frame % 8 == 0)
+        word = *(const volatile uint64_t *)frame;
+    else if (lane->looks++ % LOOK_EVERY || tl_memory_read(area, frame, &word, sizeof word) != sizeof word)
+        return false;
+    return (word ^ tl_lane_name(lane)) >> 16;
+}
+
+/* What the lane's last hit, which is dead, has left undone. The lane is in use again: by us. */
+static void clear_up(struct tl_hit_control *area, struct tl_lane *lane)
+{
+    uint64_t progress = lane->progress, next = progress >> TL_PROGRESS_SHIFT;
+    lane->position = lane->head;
+    __atomic_store_n(&lane->progress, 0, __ATOMIC_RELAXED); /* none is counted twice, should we be left as well */
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    if (next == 0 || lane->site >= area->site_count)
+        return;
+    const struct tl_hit_site *site = tl_site_at(area, lane->site);
+    const struct tl_hit_action *first = tl_first_action(area, site), *action = first + (next - 1);
+    if (next > site->action_count)
+        return;
+    uint64_t sum = action->kind == TL_ACTION_COUNT ? lane->counts_and_ring[action->probe] : lane->head + lane->lost;
+    if ((sum ^ progress) << (64 - TL_PROGRESS_SHIFT))
+        action++;
+    tl_missed(area, action, first + site->action_count);
+}
+
+/* The lane is the thread's: use it, unless a hit does that lives. */
+static bool use_own(struct tl_hit_control *area, struct tl_lane *lane, struct tl_hit_regs *regs)
+{
+    uint64_t busy = lane->busy;
+    if (busy && !is_dead(area, lane, busy, regs))
+        return false;
+    tl_lane_hold(lane, regs);
+    if (busy)
+        clear_up(area, lane);
+    return true;
+}
+
+static __attribute__((noinline)) struct tl_lane *claim_shared(struct tl_hit_control *area, uint64_t fs_base,
+                                                              struct tl_hit_regs *regs)
 {
     uint32_t first = 1u << area->lane_shift, count = area->lane_count - first;
     if (area->lane_count <= first)
         return NULL;
     for (uint32_t i = 0, at = processor(area->flags) % count; i < count; i++) {
         struct tl_lane *lane = tl_lane_at(area, first + at);
-        if (__atomic_load_n(&lane->busy, __ATOMIC_RELAXED) == 0 &&
-            __atomic_exchange_n(&lane->busy, 1, __ATOMIC_ACQUIRE) == 0)
+        uint64_t owner = __atomic_load_n(&lane->owner, __ATOMIC_RELAXED);
+        if (owner == 0 && __atomic_compare_exchange_n(&lane->owner, &owner, fs_base ? fs_base : NOBODY, false,
+                                                      __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
+            tl_lane_hold(lane, regs);
+            lane->borrowed = 1;
+            return lane;
+        }
+        if (owner == fs_base && fs_base && use_own(area, lane, regs))
             return lane;
         at = at + 1 < count ? at + 1 : 0;
     }
     return NULL;
 }
 
-struct tl_lane *tl_lane_claim_slowly(struct tl_hit_control *area, uint64_t fs_base)
+struct tl_lane *tl_lane_claim_slowly(struct tl_hit_control *area, uint64_t fs_base, struct tl_hit_regs *regs)
 {
     uint32_t size = 1u << area->lane_shift;
     for (uint32_t i = 0, at = tl_hash(fs_base, area->lane_shift); fs_base && i < LANES_TRIED && i < size; i++) {
         struct tl_lane *lane = tl_lane_at(area, (at + i) & (size - 1));
         if (!own(&lane->owner, fs_base))
             continue;
-        if (lane->busy)
-            break;
-        __atomic_store_n(&lane->busy, 1, __ATOMIC_RELAXED);
-        return lane;
+        if (use_own(area, lane, regs))
+            return lane;
+        break;
     }
-    return claim_shared(area);
+    return claim_shared(area, fs_base, regs);
 }
 
 /* The last tail seen leaves no room: look again, and with TL_HIT_BLOCK wait as long as somebody reads. */
