@@ -19,7 +19,7 @@
 enum {
     BUSY_WAIT_MS = 1,
     IDLE_WAIT_MS = 4,
-    SIGNAL_EXIT = 128,
+    ABANDON_MS = 1000, SIGNAL_EXIT = 128,
     END_WAIT_MS = 200 /* a signal may come between the look and the wait */
 };
 
@@ -84,12 +84,15 @@ static int attach(struct session *session)
     return 0;
 }
 
-/* A command that we launched and whose probes could not be placed never runs. */
+/* A command that we launched and whose probes could not be placed never runs. Its memory goes a moment before it does:
+ * wait for that, within reason, or taking out probes would complain of what is missing. */
 static void abandon(struct session *session)
 {
     struct tl_remote *remote = session->placed.remote;
-    if (remote && tl_remote_facts(remote)->launched)
-        kill(tl_remote_facts(remote)->pid, SIGKILL);
+    if (!remote || !tl_remote_facts(remote)->launched)
+        return;
+    kill(tl_remote_facts(remote)->pid, SIGKILL);
+    tl_remote_poll(remote, ABANDON_MS, &session->gone, &session->status);
 }
 
 static uint64_t now_ns(void)

@@ -117,7 +117,7 @@ int tl_wait(struct tl_remote *r, pid_t tid, uint64_t deadline, int *status)
             return -ESRCH;
         if (turn < 64)
             sched_yield();
-        else if (tl_now() >= deadline + (tl_task_state(tid) == 'R' ? BUSY_MS * 1000000ull : 0))
+        else if (tl_now() >= deadline)
             return -ETIMEDOUT;
         else
             tl_nap(turn < 256 ? 50 : 500);
