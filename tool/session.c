@@ -19,7 +19,8 @@
 enum {
     BUSY_WAIT_MS = 1,
     IDLE_WAIT_MS = 4,
-    ABANDON_MS = 1000, SIGNAL_EXIT = 128,
+    ABANDON_MS = 1000,
+    SIGNAL_EXIT = 128,
     END_WAIT_MS = 200 /* a signal may come between the look and the wait */
 };
 
