@@ -24,7 +24,7 @@ enum {
     RING_BYTES_TRACE = 1 << 21,
     RING_BYTES_STACKS = 1 << 23, /* a thousand events with a stack */
     RING_BYTES_COUNT = 4096,
-    POOL_BYTES_A_SITE = 128,
+    POOL_BYTES_A_SITE = 256,
     POOL_BYTES_SPARE = 1 << 18,
     REMOVE_PATIENCE_MS = 2000,
     MAPPINGS_SPARE = 1000,   /* left to the program */

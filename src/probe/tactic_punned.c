@@ -155,6 +155,7 @@ static void write_jump(struct tl_job *job, const struct shape *shape, uint64_t t
     memcpy(job->bytes + at, shape->pointer ? jump_by_pointer : jump, opcode);
     memcpy(job->bytes + at + opcode, &rel, shape->free);
     job->length = (uint8_t)(at + opcode + shape->free);
+    job->jump_length = (uint8_t)(at + opcode + 4);
     job->tactic = shape->free == 4 ? TL_TACTIC_JUMP : TL_TACTIC_PUNNED;
 }
 
