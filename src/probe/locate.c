@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Where a thread that is found in the plan's memory would be without it. Nothing is kept for this but the plan: on a
- * landing page the stubs are followed to the trampoline that they lead to; in a trampoline the copy is made once more,
- * for its marks.
+ * landing page the stubs are followed to the trampoline that they lead to; in a trampoline the copy, or each of several
+ * (beyond.c), is made once more, for its marks.
  */
 #include <errno.h>
 #include <string.h>
