@@ -6,7 +6,7 @@
  *
  *     clang -g -fsanitize=fuzzer,address,undefined -D_GNU_SOURCE -Iinclude -Isrc fuzz/plan_fuzz.c
  *         tests/probe/check.c src/probe/{plan,job,cluster,tactic_jump,tactic_punned,space,arena,landing}.c
- *         src/probe/{landing_find,packing,locate,hook}.c src/insn/[a-z]*.c src/base/error.c -lZydis
+ *         src/probe/{landing_find,packing,beyond,locate,hook}.c src/insn/[a-z]*.c src/base/error.c -lZydis
  *
  * with: tests/probe/check.c
  */

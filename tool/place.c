@@ -24,11 +24,11 @@ enum {
     RING_BYTES_TRACE = 1 << 21,
     RING_BYTES_STACKS = 1 << 23, /* a thousand events with a stack */
     RING_BYTES_COUNT = 4096,
-    POOL_BYTES_A_SITE = 128,
+    POOL_BYTES_A_SITE = 256,
     POOL_BYTES_SPARE = 1 << 18,
     REMOVE_PATIENCE_MS = 2000,
-    MAPPINGS_SPARE = 1000,   /* left to the program */
-    GUARDED_SITES_MAX = 5000 /* room for debuggers costs mappings: twice as many */
+    MAPPINGS_SPARE = 1000,    /* left to the program */
+    GUARDED_SITES_MAX = 20000 /* room for debuggers, without which hits are slower, costs mappings: twice as many */
 };
 /* Room that the heap and the stack may still want to grow into. */
 static const uint64_t heap_growth = 256ull << 20, stack_growth = 128ull << 20;

@@ -10,13 +10,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ALIGN = 16, EXPECTED_BYTES = 128, BREAKPOINT = 0xcc };
+#include "probe/beyond.h"
+
+enum { ALIGN = 16, BREAKPOINT = 0xcc };
 static const uint64_t smallest = 4 * TL_PAGE, largest = 16 << 20;
 /* How far a new arena may be from its site, and from there on another instruction of the same module. */
 static const uint64_t reach_new = 1536ull << 20, reach_most = (2048ull << 20) - (1 << 20);
 
 struct trampoline {
-    uint8_t code[2 * TL_HOOK_BYTES_MAX + TL_COPY_MAX];
+    uint8_t code[2 * TL_HOOK_BYTES_MAX + TL_PIECES_MAX * TL_COPY_MAX];
     size_t length, copy_at;
 };
 
@@ -56,7 +58,7 @@ static struct tl_arena *open_arena(struct tl_arenas *arenas, uint64_t near, size
         return NULL;
     }
     arenas->arenas = grown;
-    uint64_t size = expected < largest / EXPECTED_BYTES ? expected * EXPECTED_BYTES : largest;
+    uint64_t size = expected < largest / arenas->site_bytes ? expected * arenas->site_bytes : largest;
     size = (size < smallest ? smallest : size + TL_PAGE - 1) & ~(uint64_t)(TL_PAGE - 1);
     for (; size >= smallest; size = size / 2 & ~(uint64_t)(TL_PAGE - 1)) {
         uint64_t addr;
@@ -142,13 +144,18 @@ static bool append(struct tl_arena *arena, const struct trampoline *made)
     return true;
 }
 
+static uint64_t next_free(const struct tl_arena *arena)
+{
+    return arena->gate + TL_PAGE + ((arena->used + ALIGN - 1) & ~(uint64_t)(ALIGN - 1));
+}
+
 enum tl_why tl_arena_emit(struct tl_arenas *arenas, struct tl_job *job, size_t expected, int *error)
 {
     struct trampoline made;
     struct tl_arena *arena = arena_for(arenas, &job->insn, expected, error);
     if (!arena)
         return arenas->count == arenas->most ? TL_WHY_MAPPINGS : TL_WHY_NO_ROOM;
-    uint64_t at = arena->gate + TL_PAGE + ((arena->used + ALIGN - 1) & ~(uint64_t)(ALIGN - 1));
+    uint64_t at = next_free(arena);
     job->site->hook.gate = arena->gate;
     enum tl_why why = make(&made, job, at);
     if (why != TL_WHY_NONE)
@@ -161,4 +168,34 @@ enum tl_why tl_arena_emit(struct tl_arenas *arenas, struct tl_job *job, size_t e
     job->site->trampoline_size = (uint32_t)made.length;
     job->site->copy_at = (uint32_t)made.copy_at;
     return TL_WHY_NONE;
+}
+
+bool tl_arena_emit_beyond(struct tl_arenas *arenas, const struct tl_job *job, int *error)
+{
+    struct trampoline made = {.length = 0};
+    struct tl_piece pieces[TL_PIECES_MAX];
+    struct tl_site *site = job->site;
+    size_t number = 0;
+    while (number < arenas->count && arenas->arenas[number].gate != site->hook.gate)
+        number++;
+    struct tl_arena *arena = &arenas->arenas[number];
+    if (number == arenas->count || !has_room(arena))
+        return false;
+    uint64_t at = next_free(arena);
+    if (append_hook(&made, &site->hook, at) != TL_WHY_NONE || made.length != site->copy_at)
+        return false;
+    unsigned count = tl_beyond_pieces(site, at + made.length, pieces);
+    for (unsigned i = 0; i < count; i++) {
+        memcpy(made.code + made.length, pieces[i].copy.code, pieces[i].length);
+        made.length += pieces[i].length;
+    }
+    if (!count)
+        return false;
+    if (!append(arena, &made)) {
+        *error = -ENOMEM;
+        return false;
+    }
+    site->beyond = at;
+    site->beyond_size = (uint32_t)made.length;
+    return true;
 }

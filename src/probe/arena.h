@@ -19,7 +19,8 @@ struct tl_arena {
 struct tl_arenas {
     struct tl_space *space, *also; /* where to look for room, and where to take it too */
     struct tl_arena *arenas;
-    size_t count, most; /* how many there are, and may be */
+    size_t count, most;  /* how many there are, and may be */
+    unsigned site_bytes; /* what a site may need, on average */
 };
 
 void tl_arenas_free(struct tl_arenas *arenas);
@@ -27,5 +28,7 @@ void tl_arenas_free(struct tl_arenas *arenas);
 /* Make the trampoline of a job: hook, copy, way back. `expected` is how many more may come near. TL_WHY_NONE, or why
  * not; -ENOMEM in *error. */
 enum tl_why tl_arena_emit(struct tl_arenas *arenas, struct tl_job *job, size_t expected, int *error);
+/* Make a job's second trampoline (beyond.h) in the same arena. Whether it could be done; -ENOMEM in *error. */
+bool tl_arena_emit_beyond(struct tl_arenas *arenas, const struct tl_job *job, int *error);
 
 #endif

@@ -327,3 +327,20 @@ bool tl_landing_place(struct tl_landings *landings, const struct tl_window *wind
     }
     return true;
 }
+
+bool tl_landing_redirect(struct tl_landings *landings, size_t mark, uint64_t addr, uint64_t trampoline)
+{
+    size_t end = mark + 2 * (TL_VARIANTS_MAX + 1u);
+    for (size_t i = mark; i < end && i < landings->stub_count; i++) {
+        struct tl_stub *stub = &landings->stubs[i];
+        if (stub->addr != addr)
+            continue;
+        if (stub->form == TL_STUB_SHORT) /* the one that it leads to was put next */
+            stub++;
+        if (stub->form == TL_STUB_NEAR && !reaches(stub->addr + TL_STUB_NEAR_BYTES, trampoline))
+            return false;
+        stub->target = trampoline;
+        return true;
+    }
+    return false;
+}

@@ -93,6 +93,10 @@ bool tl_landing_find(const struct tl_landings *landings, const struct tl_window 
 bool tl_landing_place(struct tl_landings *landings, const struct tl_window *window, uint64_t addr, bool all,
                       bool *complete);
 
+/* Of the stubs put since stub_count was `mark`, have the one at `addr` lead to `trampoline` instead. Whether it is
+ * there and reaches. */
+bool tl_landing_redirect(struct tl_landings *landings, size_t mark, uint64_t addr, uint64_t trampoline);
+
 /* packing.c: give each open page its page in the pool; fill the pool (from `pool_size` on) with stubs, and append the
  * mappings. Reallocates plan->pool and plan->maps. 0 or -ENOMEM. */
 int tl_landings_pack(struct tl_landings *landings, struct tl_plan *plan);

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
  * Where a thread that is found in the plan's memory would be without it. Nothing is kept for this but the plan: on a
- * landing page the stubs are followed to the trampoline that they lead to; in a trampoline the copy is made once more,
- * for its marks.
+ * landing page the stubs are followed to the trampoline that they lead to; in a trampoline the copy, or each of several
+ * (beyond.c), is made once more, for its marks.
  */
 #include <errno.h>
 #include <string.h>
 
-#include "probe/plan.h"
+#include "probe/beyond.h"
 
 /* Of the mapping that holds addr: the pool's bytes, and how many follow. NULL: not the plan's. */
 static const uint8_t *mapped(const struct tl_plan *plan, uint64_t addr, uint64_t *available)
@@ -28,11 +28,11 @@ static const uint8_t *mapped(const struct tl_plan *plan, uint64_t addr, uint64_t
     return NULL;
 }
 
-/* The site whose trampoline holds addr, or NULL. */
+/* The site whose trampoline, or one of whose two, holds addr; or NULL. */
 static const struct tl_site *site_at(const struct tl_site *sites, size_t count, const struct tl_plan *plan,
                                      uint64_t addr)
 {
-    size_t low = 0, high = plan->planned;
+    size_t low = 0, high = plan->trampoline_count;
     while (low < high) { /* the first that begins above */
         size_t middle = low + (high - low) / 2;
         if (plan->trampolines[middle].addr <= addr)
@@ -43,7 +43,7 @@ static const struct tl_site *site_at(const struct tl_site *sites, size_t count, 
     if (!low || plan->trampolines[low - 1].site >= count)
         return NULL;
     const struct tl_site *site = &sites[plan->trampolines[low - 1].site];
-    return addr - site->trampoline < site->trampoline_size ? site : NULL;
+    return addr - site->trampoline < site->trampoline_size || addr - site->beyond < site->beyond_size ? site : NULL;
 }
 
 /* Follow the stub at pc; 0 where there is none. */
@@ -70,12 +70,23 @@ static int locate_in_landing(const struct tl_site *sites, size_t count, const st
     for (int step = 0; step < 2; step++) {
         pc = follow_stub(plan, pc);
         const struct tl_site *site = pc ? site_at(sites, count, plan, pc) : NULL;
-        if (site && site->trampoline == pc) {
+        if (site && (site->trampoline == pc || site->beyond == pc)) {
             *original = site->addr;
             return 0;
         }
     }
     return -EAGAIN;
+}
+
+static int locate_in_copy(const struct tl_insn *insn, const struct tl_copy *copy, uint64_t offset, uint64_t *original,
+                          int *fix_rcx)
+{
+    const struct tl_mark *mark = tl_copy_mark(copy, offset);
+    if (!mark || mark->state == TL_MARK_WITHIN)
+        return -EAGAIN;
+    *original = mark->addr;
+    *fix_rcx = mark->state == TL_MARK_AFTER && insn->is_syscall;
+    return 0;
 }
 
 static int locate_in_trampoline(const struct tl_site *site, uint64_t pc, uint64_t *original, int *fix_rcx)
@@ -95,13 +106,24 @@ static int locate_in_trampoline(const struct tl_site *site, uint64_t pc, uint64_
         *original = insn.target;
         return 0;
     }
-    const struct tl_mark *mark =
-        offset - site->copy_at < copy.length ? tl_copy_mark(&copy, offset - site->copy_at) : NULL;
-    if (!mark || mark->state == TL_MARK_WITHIN)
-        return -EAGAIN;
-    *original = mark->addr;
-    *fix_rcx = mark->state == TL_MARK_AFTER && insn.is_syscall;
-    return 0;
+    return offset - site->copy_at < copy.length
+               ? locate_in_copy(&insn, &copy, offset - site->copy_at, original, fix_rcx)
+               : -EAGAIN;
+}
+
+/* In the other trampoline, each copy has marks of its own. */
+static int locate_beyond(const struct tl_site *site, uint64_t pc, uint64_t *original, int *fix_rcx)
+{
+    struct tl_piece pieces[TL_PIECES_MAX];
+    if (pc == site->beyond) {
+        *original = site->addr;
+        return 0;
+    }
+    unsigned count = tl_beyond_pieces(site, site->beyond + site->copy_at, pieces);
+    for (unsigned i = 0; i < count; i++)
+        if (pc - pieces[i].addr < pieces[i].length)
+            return locate_in_copy(&pieces[i].insn, &pieces[i].copy, pc - pieces[i].addr, original, fix_rcx);
+    return -EAGAIN;
 }
 
 int tl_plan_locate(const struct tl_site *sites, size_t count, const struct tl_plan *plan, uint64_t pc,
@@ -112,6 +134,8 @@ int tl_plan_locate(const struct tl_site *sites, size_t count, const struct tl_pl
     if (!mapped(plan, pc, &available))
         return -ENOENT;
     const struct tl_site *site = site_at(sites, count, plan, pc);
-    return site ? locate_in_trampoline(site, pc, original, fix_rcx)
-                : locate_in_landing(sites, count, plan, pc, original);
+    if (!site)
+        return locate_in_landing(sites, count, plan, pc, original);
+    return pc - site->beyond < site->beyond_size ? locate_beyond(site, pc, original, fix_rcx)
+                                                 : locate_in_trampoline(site, pc, original, fix_rcx);
 }

@@ -237,6 +237,8 @@ static enum tl_why inspect(struct tl_selecting *selecting, const struct tl_probe
     site->boundaries = 1;
     for (size_t at = insn.length; at < available; at += insn.length) {
         site->boundaries |= 1u << at;
+        if (tl_object_in_rseq(object, file_addr + at))
+            site->pinned |= 1u << at;
         if (tl_insn_decode(file + at, available - at, site->addr + at, &insn))
             break;
     }

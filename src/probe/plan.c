@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Planning, step by step: sort and decode; make all trampolines, in order of address, in arenas near the sites; give
- * each site a jump there; pack the pages that the jumps come down on; write it all up.
+ * each site a jump there; let jumps that can do better lead to better trampolines (beyond.c); pack the pages that the
+ * jumps come down on; write it all up.
  *
  * The jumps come cluster by cluster (cluster.c), those with the least choice of where to come down first, so that the
  * others find pages open. Where mappings run out that way, it is done again the other way round and without opening
@@ -14,7 +15,7 @@
 
 #include "probe/planner.h"
 
-enum { BREAKPOINT = 0xcc };
+enum { BREAKPOINT = 0xcc, TRAMPOLINE_BYTES = 128 };
 static const uint64_t lowest_default = 0x10000, highest_default = 0x7ffffffff000;
 /* Sites of one neighbourhood, when guessing how large an arena should be. */
 static const uint64_t neighbourhood = 1ull << 30;
@@ -53,7 +54,9 @@ static void reset(struct tl_site *site)
     site->why = TL_WHY_NONE;
     site->tactic = site->not_better = site->guarded = 0;
     site->trampoline = 0;
-    site->trampoline_size = site->copy_at = 0;
+    site->trampoline_size = site->copy_at = site->beyond_size = 0;
+    site->beyond = 0;
+    site->jump_length = 0;
     site->hook.gate = 0;
 }
 
@@ -163,10 +166,15 @@ static int by_map_address(const void *left, const void *right)
     return a->addr < b->addr ? -1 : a->addr > b->addr;
 }
 
+static void add_trampoline(struct tl_plan *plan, uint64_t addr, size_t site)
+{
+    plan->trampolines[plan->trampoline_count++] = (struct tl_plan_trampoline){addr, (uint32_t)site};
+}
+
 /* The first trampoline at or above addr. */
 static size_t first_trampoline(const struct tl_plan *plan, uint64_t addr)
 {
-    size_t low = 0, high = plan->planned;
+    size_t low = 0, high = plan->trampoline_count;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
         if (plan->trampolines[middle].addr < addr)
@@ -181,7 +189,7 @@ static size_t first_trampoline(const struct tl_plan *plan, uint64_t addr)
 static int write_up_sites(const struct tl_planner *planner, struct tl_plan *plan)
 {
     plan->writes = calloc(planner->count + 1, sizeof *plan->writes);
-    plan->trampolines = calloc(planner->count + 1, sizeof *plan->trampolines);
+    plan->trampolines = calloc(2 * planner->count + 1, sizeof *plan->trampolines);
     if (!plan->writes || !plan->trampolines)
         return -ENOMEM;
     for (size_t i = planner->count; i-- > 0;) {
@@ -201,16 +209,16 @@ static int write_up_sites(const struct tl_planner *planner, struct tl_plan *plan
         memcpy(write->new_bytes, job->bytes, job->length);
         plan->guarded += job->guarded;
     }
-    bool sorted = true; /* they are, if there is one arena */
     for (size_t i = 0; i < planner->count; i++) {
         const struct tl_site *site = planner->jobs[i].site;
         if (!planner->jobs[i].placed)
             continue;
-        sorted = sorted && (!plan->planned || plan->trampolines[plan->planned - 1].addr < site->trampoline);
-        plan->trampolines[plan->planned++] = (struct tl_plan_trampoline){site->trampoline, (uint32_t)i};
+        plan->planned++;
+        add_trampoline(plan, site->trampoline, i);
+        if (site->beyond)
+            add_trampoline(plan, site->beyond, i);
     }
-    if (!sorted)
-        qsort(plan->trampolines, plan->planned, sizeof *plan->trampolines, by_trampoline);
+    qsort(plan->trampolines, plan->trampoline_count, sizeof *plan->trampolines, by_trampoline);
     return 0;
 }
 
@@ -230,7 +238,7 @@ static int write_up_arenas(const struct tl_planner *planner, struct tl_plan *pla
         const struct tl_arena *arena = &arenas->arenas[i];
         uint64_t start = arena->gate + TL_PAGE, size = (arena->used + TL_PAGE - 1) & ~(uint64_t)(TL_PAGE - 1);
         size_t first = first_trampoline(plan, start);
-        if (first == plan->planned || plan->trampolines[first].addr >= start + size)
+        if (first == plan->trampoline_count || plan->trampolines[first].addr >= start + size)
             continue;
         memcpy(plan->pool + plan->pool_size, arena->code, arena->used);
         memset(plan->pool + plan->pool_size + arena->used, BREAKPOINT, size - arena->used);
@@ -249,6 +257,10 @@ static int build(struct tl_planner *planner, struct tl_site *sites, size_t max_m
         error = place_all(planner, max_mappings);
     if (!error)
         error = planner->landings.error;
+    if (!error) {
+        tl_beyond_make(planner);
+        error = planner->error;
+    }
     if (!error)
         error = write_up_sites(planner, plan);
     if (!error)
@@ -273,6 +285,7 @@ int tl_plan_build(struct tl_site *sites, size_t count, const struct tl_area *are
                                  .jobs = calloc(count + 1, sizeof *planner.jobs)};
     planner.arenas =
         (struct tl_arenas){.space = &planner.space, .also = &planner.yielded, .most = options->max_mappings / 2};
+    planner.arenas.site_bytes = planner.guard ? 2 * TRAMPOLINE_BYTES : TRAMPOLINE_BYTES;
     uint64_t lowest = options->lowest ? options->lowest : lowest_default;
     uint64_t highest = options->highest ? options->highest : highest_default;
     error = planner.jobs ? tl_space_init(&planner.space, areas, area_count, 1, lowest, highest) : -ENOMEM;

@@ -39,6 +39,7 @@ struct tl_site {
     uint32_t boundaries;  /* in: bit i set: an instruction begins at addr + i (bit 0 always) */
     uint32_t foreign;     /* in: bit i set: text[i] is somebody else's breakpoint (not at i = 0)… */
     uint8_t original[32]; /* in: … and original[i] is what the program has there */
+    uint32_t pinned;      /* in: bit i set: the instruction with text[i] has to run where it is */
     /* out */
     uint8_t why;         /* enum tl_why; TL_WHY_NONE: it is in the plan */
     uint8_t tactic;      /* enum tl_tactic */
@@ -46,7 +47,10 @@ struct tl_site {
     uint8_t guarded;     /* a breakpoint that somebody sets on a neighbouring instruction leaves its jump right */
     uint64_t trampoline; /* where its hook begins */
     uint32_t trampoline_size;
-    uint32_t copy_at; /* offset in the trampoline of the displaced copy */
+    uint32_t copy_at;    /* offset in the trampoline of the displaced copy */
+    uint8_t jump_length; /* PUNNED: of the jump, with the bytes behind the site that are part of it */
+    uint64_t beyond; /* 0, or a second trampoline, which comes back behind the jump; the jump leads there as long as */
+    uint32_t beyond_size; /* nobody's breakpoint stands on an instruction that it copies. copy_at is the same */
 };
 
 /* An occupied piece of the address space. `keep_below`, `keep_above`: bytes beside it to keep clear, for it to grow.
@@ -83,7 +87,7 @@ struct tl_plan_write {
     uint8_t length;
     uint8_t old_bytes[TL_INSN_MAX], new_bytes[TL_INSN_MAX];
 };
-/* A trampoline, and the index of its site. */
+/* A trampoline (a site may have two), and the index of its site. */
 struct tl_plan_trampoline {
     uint64_t addr;
     uint32_t site;
@@ -102,6 +106,7 @@ struct tl_plan {
     size_t planned, refused;
     size_t guarded;                         /* of those planned */
     struct tl_plan_trampoline *trampolines; /* of the sites planned, in order of address */
+    size_t trampoline_count;
 };
 
 /* Plan all sites (any order, no duplicates; sorted by address on return). Sites that cannot be probed are refused one

@@ -26,4 +26,7 @@ unsigned tl_cluster_room(const struct tl_planner *planner, size_t first, size_t 
 /* Give each a jump, or a reason. */
 void tl_cluster_place(struct tl_planner *planner, size_t first, size_t end);
 
+/* beyond.c: give sites that have their jumps the trampolines that come back behind them, where that is possible. */
+void tl_beyond_make(struct tl_planner *planner);
+
 #endif

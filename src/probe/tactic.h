@@ -23,9 +23,10 @@ struct tl_job {
     bool placed;    /* it has a jump: */
     uint8_t tactic; /* enum tl_tactic */
     uint8_t length; /* of its new bytes */
-    bool guarded;   /* see struct tl_site */
-    bool complete;  /* its trampoline is there */
-    bool leaned_on; /* the jump of a site below may run into its bytes: better alike from site to site */
+    uint8_t jump_length; /* of the jump, with those that stay */
+    bool guarded;        /* see struct tl_site */
+    bool complete;       /* its trampoline is there */
+    bool leaned_on;      /* the jump of a site below may run into its bytes: better alike from site to site */
     uint8_t choice;
     uint8_t bytes[TL_INSN_MAX];
     size_t mark; /* stubs that were there before its own */

@@ -12,7 +12,8 @@
  * remain what they are for whoever jumps to them, resumes there, or puts a breakpoint there. A breakpoint, though, is a
  * change of a byte (to cc) that this jump reads as part of its rel32, and the jump then comes down elsewhere. That
  * place is known, so a stub can wait there too: the *variants*. There is one for each set of instruction starts among
- * the bytes behind the bar.
+ * the bytes behind the bar. That a breakpoint has a landing of its own lets the others lead to a trampoline that is
+ * faster and must not meet one: beyond.c.
  */
 #include <string.h>
 
@@ -155,6 +156,7 @@ static void write_jump(struct tl_job *job, const struct shape *shape, uint64_t t
     memcpy(job->bytes + at, shape->pointer ? jump_by_pointer : jump, opcode);
     memcpy(job->bytes + at + opcode, &rel, shape->free);
     job->length = (uint8_t)(at + opcode + shape->free);
+    job->jump_length = (uint8_t)(at + opcode + 4);
     job->tactic = shape->free == 4 ? TL_TACTIC_JUMP : TL_TACTIC_PUNNED;
 }
 
@@ -264,8 +266,10 @@ static bool punned_pointer(struct tl_landings *landings, struct tl_job *job, con
     struct offer offer = {.shape.pointer = true};
     for (; offer.shape.prefixes < job->room; offer.shape.prefixes++)
         if (make_shape(&offer.shape, job, text, guard) && make_offer(landings, &offer) &&
-            (accept(landings, job, &offer, 1) || place_anywhere(landings, job, &offer.shape)))
+            (accept(landings, job, &offer, 1) || place_anywhere(landings, job, &offer.shape))) {
+            job->guarded = job->guarded && offer.guarded;
             return true;
+        }
     return false;
 }
 

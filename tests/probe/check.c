@@ -95,15 +95,32 @@ uint64_t follow(const struct planned *planned, const uint8_t *bytes, uint64_t pc
     return pc;
 }
 
-static bool leads_home(const struct planned *planned, const uint8_t *bytes, const struct tl_site *site)
-{
-    return follow(planned, bytes, site->addr, site->trampoline) == site->trampoline;
-}
-
 static unsigned length_at(const struct tl_site *site)
 {
     struct tl_insn insn;
     return tl_insn_decode(site->text, site->text_length, site->addr, &insn) ? 0 : insn.length;
+}
+
+/* What the program has at site + i, where a breakpoint stood when the plan was made. */
+static uint8_t own_byte(const struct tl_site *site, unsigned i)
+{
+    return site->foreign >> i & 1 && site->text[i] == BREAKPOINT ? site->original[i] : site->text[i];
+}
+
+/* The second trampoline may be entered: the bytes behind the site that its jump runs into are the program's own. */
+static bool is_undisturbed(const struct planned *planned, const uint8_t *bytes, const struct tl_site *site)
+{
+    const uint8_t *at = bytes + (site->addr - planned->text->addr);
+    for (unsigned i = length_at(site); i < site->jump_length; i++)
+        if (at[i] != own_byte(site, i))
+            return false;
+    return true;
+}
+
+static bool leads_home(const struct planned *planned, const uint8_t *bytes, const struct tl_site *site)
+{
+    uint64_t home = site->beyond && is_undisturbed(planned, bytes, site) ? site->beyond : site->trampoline;
+    return follow(planned, bytes, site->addr, home) == home;
 }
 
 /* With breakpoints on each set of the instructions that begin behind a site's own bytes. */
@@ -143,6 +160,67 @@ static const struct tl_site *site_of(const struct planned *planned, uint64_t add
             high = middle;
     }
     return NULL;
+}
+
+/* The instruction of the plan's code at `at`. */
+static bool code_at(const struct planned *planned, uint64_t at, struct tl_insn *insn)
+{
+    uint8_t code[TL_INSN_MAX];
+    size_t known = 0;
+    for (int byte; known < sizeof code && (byte = byte_at(planned, planned->text->bytes, at + known)) >= 0; known++)
+        code[known] = (uint8_t)byte;
+    return !tl_insn_decode(code, known, at, insn);
+}
+
+/* Both do the same, as far as can be told from outside. */
+static bool is_copy(const struct tl_insn *insn, const struct tl_insn *copy)
+{
+    if (insn->flow != copy->flow)
+        return false;
+    if (insn->flow == TL_FLOW_JUMP || insn->flow == TL_FLOW_BRANCH)
+        return insn->target == copy->target;
+    if (insn->rip_relative)
+        return copy->rip_relative && insn->memory == copy->memory && insn->length == copy->length;
+    return insn->length == copy->length && !memcmp(insn->bytes, copy->bytes, insn->length);
+}
+
+/* `at` has a jump back to `to`, which is behind the site's jump. */
+static bool comes_back(const struct planned *planned, const struct tl_site *site, uint64_t at, uint64_t to)
+{
+    return to >= site->addr + site->jump_length && follow(planned, planned->text->bytes, at, to) == to;
+}
+
+static const char *check_beyond(const struct planned *planned, const struct tl_site *site)
+{
+    unsigned long long addr = site->addr;
+    uint8_t text[sizeof site->text];
+    uint64_t at = site->beyond + site->copy_at, copies = 0;
+    unsigned offset = 0, known = site->text_length;
+    struct tl_insn insn, copy;
+    for (unsigned i = 0; i < known; i++)
+        text[i] = own_byte(site, i);
+    if (!site->guarded || site->mode != TL_SITE_BEFORE || site->tactic != TL_TACTIC_PUNNED)
+        return WRONG("site %#llx has a second trampoline without guards", addr);
+    for (;; copies++) {
+        if (offset && comes_back(planned, site, at, site->addr + offset))
+            return copies > 1 ? NULL : WRONG("site %#llx: the second trampoline copies nothing", addr);
+        if (offset && site_of(planned, site->addr + offset))
+            return WRONG("site %#llx: another site is passed over", addr);
+        if (offset >= site->jump_length || !(site->boundaries >> offset & 1) || (offset && site->pinned >> offset & 1))
+            return WRONG("site %#llx: what stands at +%u is passed over", addr, offset);
+        if (tl_insn_decode(text + offset, known - offset, site->addr + offset, &insn) || !code_at(planned, at, &copy) ||
+            (offset && insn.is_syscall))
+            return WRONG("site %#llx: no copy can be seen of +%u", addr, offset);
+        if (insn.is_syscall || insn.flow == TL_FLOW_STOP || !is_copy(&insn, &copy))
+            break;
+        at += copy.length;
+        offset += insn.length;
+        if (insn.flow != TL_FLOW_NEXT && insn.flow != TL_FLOW_BRANCH)
+            return NULL;
+    }
+    /* A system call, an operand out of reach or a counting jump is rebuilt: seen by running it only. */
+    bool rebuilt = insn.is_syscall || insn.flow == TL_FLOW_BRANCH || insn.rip_relative;
+    return rebuilt ? NULL : WRONG("site %#llx: +%u is not what is executed", addr, offset);
 }
 
 static const char *check_writes(const struct planned *planned, uint8_t *bytes)
@@ -186,6 +264,8 @@ static const char *check_sites(const struct planned *planned, uint8_t *bytes)
             return WRONG("site %#llx does not lead to its trampoline at the end", (unsigned long long)site->addr);
         if (site->why == TL_WHY_NONE && site->guarded)
             message = check_guards(planned, bytes, site);
+        if (site->why == TL_WHY_NONE && site->beyond && !message)
+            message = check_beyond(planned, site);
         if (message)
             return message;
     }
@@ -267,12 +347,13 @@ static const char *check_trampolines(const struct planned *planned)
 {
     const struct tl_plan *plan = &planned->plan;
     uint64_t end = 0;
-    for (size_t i = 0; i < plan->planned; i++) {
+    for (size_t i = 0; i < plan->trampoline_count; i++) {
         const struct tl_plan_trampoline *trampoline = &plan->trampolines[i];
         const struct tl_site *site = &planned->sites[trampoline->site];
-        if (site->trampoline != trampoline->addr || trampoline->addr < end)
+        bool first = site->trampoline == trampoline->addr;
+        if ((!first && site->beyond != trampoline->addr) || trampoline->addr < end)
             return WRONG("trampolines at %#llx overlap", (unsigned long long)trampoline->addr);
-        end = trampoline->addr + site->trampoline_size;
+        end = trampoline->addr + (first ? site->trampoline_size : site->beyond_size);
         if (byte_at(planned, planned->text->bytes, trampoline->addr) < 0 ||
             byte_at(planned, planned->text->bytes, end - 1) < 0)
             return WRONG("trampoline %#llx is not mapped", (unsigned long long)trampoline->addr);

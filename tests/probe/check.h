@@ -33,7 +33,10 @@ void site_at(const struct text *text, uint64_t addr, struct tl_site *site);
  * - at the end they all still do, and where `guarded`, also with breakpoints on any instructions behind
  * - taking back restores every byte
  * - mappings and gates are free, canonical, disjoint address space; what they show lies in the pool
- * - trampolines are disjoint and lie in mappings */
+ * - trampolines are disjoint and lie in mappings
+ * - a second trampoline executes what the program has from the site on, one instruction after the other, none of them
+ *   another site or one that a breakpoint could stand on unseen, and comes back at the end of the site's jump or later
+ * - a jump leads to the second one exactly as long as the program's own bytes stand behind the site */
 const char *check_plan(const struct planned *planned);
 /* Where a jump at `pc` ends up in the end: outside the text and the landing stubs. Text as in `bytes`. 0: nowhere. */
 uint64_t follow(const struct planned *planned, const uint8_t *bytes, uint64_t pc, uint64_t until);

@@ -17,28 +17,42 @@ struct example {
     const char *title;
     uint64_t addr;
     const char *hex;
-    bool guard;
+    bool guard, entry; /* room for breakpoints of others; only the first instruction is a site */
     struct tl_area areas[2];
 };
 
 static const struct example examples[] = {
-    {"a prologue in a library", 0x7ffff7c28000, "55 48 89 e5 41 57 41 56 41 55 53 48 83 ec 18 48 89 fb", false, {{0}}},
+    {"a prologue in a library",
+     0x7ffff7c28000,
+     "55 48 89 e5 41 57 41 56 41 55 53 48 83 ec 18 48 89 fb",
+     false,
+     false,
+     {{0}}},
     {"every instruction of a small function",
      0x555555555120,
      "55 48 89 e5 53 48 83 ec 08 48 8b 05 10 2f 00 00 48 85 c0 74 02 ff d0 48 83 c4 08 5b 5d c3 0f 1f 44 00 00",
+     false,
      false,
      {{0}}},
     {"the same, and others may set breakpoints",
      0x555555555120,
      "55 48 89 e5 53 48 83 ec 08 48 8b 05 10 2f 00 00 48 85 c0 74 02 ff d0 48 83 c4 08 5b 5d c3 0f 1f 44 00 00",
      true,
+     false,
+     {{0}}},
+    {"its entry alone, and others may set breakpoints",
+     0x555555555120,
+     "55 48 89 e5 53 48 83 ec 08 48 8b 05 10 2f 00 00 48 85 c0 74 02 ff d0 48 83 c4 08 5b 5d c3 0f 1f 44 00 00",
+     true,
+     true,
      {{0}}},
     {"no room below, a heap above",
      0x401126,
      "55 48 89 e5 89 7d fc 8b 45 fc 85 c0 75 05 b8 01 00 00 00 5d c3 0f 1f 44 00 00",
      false,
+     false,
      {{0x404000, 0x500000, 0, 1 << 30}}},
-    {"across two pages", 0x7ffff7c28ffe, "48 8b 05 10 2f 00 00 0f 05 c3 90 90 90 90", false, {{0}}},
+    {"across two pages", 0x7ffff7c28ffe, "48 8b 05 10 2f 00 00 0f 05 c3 90 90 90 90", false, false, {{0}}},
 };
 
 static void show_bytes(FILE *out, const uint8_t *bytes, size_t size)
@@ -63,6 +77,8 @@ static void show_sites(FILE *out, const struct kit *kit)
         show_bytes(out, write->new_bytes, write->length);
         fprintf(out, ", to %#lx, trampoline %#lx", (unsigned long)kit_landing(kit, site),
                 (unsigned long)site->trampoline);
+        if (site->beyond)
+            fprintf(out, ", beyond %#lx", (unsigned long)site->beyond);
         if (site->not_better)
             fprintf(out, "; %s", tl_why_text((enum tl_why)site->not_better));
         fputc('\n', out);
@@ -91,7 +107,10 @@ static void show(FILE *out, const struct example *example)
     for (int i = 0; i < 2 && example->areas[i].end; i++)
         kit_area(&kit, example->areas[i].start, example->areas[i].end, example->areas[i].keep_below,
                  example->areas[i].keep_above);
-    kit_sites(&kit);
+    if (example->entry)
+        kit_site(&kit, 0);
+    else
+        kit_sites(&kit);
     kit.options.guard_breakpoints = example->guard;
     kit_plan(&kit);
     const struct tl_plan *plan = &kit.planned.plan;

@@ -5,6 +5,7 @@
  * - outside of the plan's memory nowhere; in a hook it has to run on
  * - at the beginning of a trampoline or of its copy, at the site; behind the copy's instruction, behind the site
  * - behind a displaced syscall, behind the site, and rcx has to say so
+ * - in a trampoline that copies more than one instruction, at each of them; and on either stub, at the site
  * - on a stub of any form, at the site; inside of one, nowhere that it could have got to
  * - on the taken edge of a branch, at its target
  * - wherever it is, at a place that its site has something to do with
@@ -53,7 +54,8 @@ static void sane_everywhere(const struct kit *kit)
                 struct tl_insn insn;
                 assert_int_equal(tl_insn_decode(site->text, site->text_length, site->addr, &insn), 0);
                 known = known || original == site->addr || original == site->addr + insn.length ||
-                        (insn.target && original == insn.target);
+                        (insn.target && original == insn.target) ||
+                        (site->beyond && original - site->addr < 2 * TL_INSN_MAX);
             }
             assert_true(known);
         }
@@ -78,6 +80,47 @@ static void in_a_trampoline(void **state)
     has_to(&kit, kit.planned.plan.gates[0].addr, -ENOENT);
     has_to(&kit, 0, -ENOENT);
     has_to(&kit, UINT64_MAX, -ENOENT);
+    sane_everywhere(&kit);
+    kit_end(&kit);
+}
+
+static void in_either_of_two_trampolines(void **state)
+{
+    (void)state;
+    static const uint8_t starts[] = {0, 1, 4, 6}; /* in the copy as in the program */
+    struct kit kit;
+    kit_begin(&kit, pie, "55 48 89 e5 41 57 41 56");
+    struct tl_site *site = kit_site(&kit, 0);
+    site->hook.kind = TL_HOOK_ENTER;
+    kit.options.guard_breakpoints = true;
+    kit_plan(&kit);
+    assert_true(site->beyond);
+    is_at(&kit, kit_landing(&kit, site), pie);
+    is_at(&kit, site->trampoline, pie);
+    is_at(&kit, site->beyond, pie);
+    for (unsigned i = 1; i < site->copy_at; i++)
+        has_to(&kit, site->beyond + i, -EAGAIN);
+    for (unsigned i = 0, next = 0; i < 7; i++)
+        if (i == starts[next])
+            is_at(&kit, site->beyond + site->copy_at + i, pie + starts[next++]);
+        else
+            has_to(&kit, site->beyond + site->copy_at + i, -EAGAIN);
+    is_at(&kit, site->trampoline + site->copy_at + 1, pie + 1);
+    sane_everywhere(&kit);
+    kit_end(&kit);
+
+    uint64_t original;
+    int fix_rcx;
+    kit_begin(&kit, pie, "0f 05 48 3d 01 f0 ff ff c3");
+    site = kit_site(&kit, 0);
+    kit.options.guard_breakpoints = true;
+    kit_plan(&kit);
+    assert_true(site->beyond);
+    assert_int_equal(locate(&kit, site->beyond + site->copy_at + 2, &original, &fix_rcx), 0);
+    assert_int_equal(original, pie + 2);
+    assert_int_equal(fix_rcx, 1);
+    is_at(&kit, site->beyond + site->beyond_size - 5 - 6, pie + 2);
+    is_at(&kit, site->beyond + site->beyond_size - 5, pie + 8);
     sane_everywhere(&kit);
     kit_end(&kit);
 }
@@ -167,8 +210,9 @@ static void among_many(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(in_a_trampoline), cmocka_unit_test(behind_a_syscall), cmocka_unit_test(on_a_landing_stub),
-        cmocka_unit_test(on_a_taken_edge), cmocka_unit_test(among_many),
+        cmocka_unit_test(in_a_trampoline),  cmocka_unit_test(in_either_of_two_trampolines),
+        cmocka_unit_test(behind_a_syscall), cmocka_unit_test(on_a_landing_stub),
+        cmocka_unit_test(on_a_taken_edge),  cmocka_unit_test(among_many),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

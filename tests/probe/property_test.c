@@ -139,7 +139,7 @@ static bool same(const struct tl_plan *a, const struct tl_plan *b)
 }
 
 static int round_of(struct world *world, const struct tl_object *object, unsigned number, size_t *planned,
-                    size_t *refused)
+                    size_t *refused, size_t *beyond)
 {
     world->chance.state = number;
     make_text(world, object);
@@ -157,6 +157,7 @@ static int round_of(struct world *world, const struct tl_object *object, unsigne
     if (message)
         fprintf(stderr, "round %u: %s\n", number, message);
     *planned += world->planned.plan.planned;
+    *beyond += world->planned.plan.trampoline_count - world->planned.plan.planned;
     *refused += world->planned.plan.refused;
     tl_plan_free(&again);
     tl_plan_free(&world->planned.plan);
@@ -172,7 +173,7 @@ int main(int argc, char **argv)
     world->planned.sites = world->sites;
     world->planned.areas = world->areas;
     int failed = 0;
-    size_t planned = 0, refused = 0;
+    size_t planned = 0, refused = 0, beyond = 0;
     for (int i = 1; i < argc; i++) {
         struct tl_object *object;
         struct tl_error error;
@@ -181,10 +182,10 @@ int main(int argc, char **argv)
             return 2;
         }
         for (unsigned number = 0; number < ROUNDS && failed < 5; number++)
-            failed += round_of(world, object, number * 16 + (unsigned)i, &planned, &refused);
+            failed += round_of(world, object, number * 16 + (unsigned)i, &planned, &refused, &beyond);
         tl_object_close(object);
     }
-    printf("%zu sites planned, %zu refused\n", planned, refused);
+    printf("%zu sites planned, %zu of them with a second trampoline, %zu refused\n", planned, beyond, refused);
     free(world);
-    return failed != 0;
+    return failed != 0 || !beyond;
 }

@@ -5,6 +5,7 @@
  * - every instruction displaced, with nothing in front and with a hook that is switched off
  * - every other instruction displaced, and somebody's breakpoint on each of those between that a jump runs into: each
  *   site still gets to its trampoline, and the breakpoints trap where they stand
+ * - sites far enough apart for the instructions behind to be copied with them
  * - with the text put back all is as before
  *
  * Linked twice: position independent, and not, where the planner has to make do without room below.
@@ -23,6 +24,9 @@
 #include "process.h"
 
 enum { SITES_MAX = 8000, SEEDS = 40, BREAKPOINT = 0xcc };
+
+/* What is seen to about others' breakpoints: nothing; room for them; or they are there. */
+enum others { UNGUARDED, GUARDED, BREAKPOINTS };
 
 uint64_t subject_fast(uint64_t seed);
 uint64_t subject_small(uint64_t seed);
@@ -118,7 +122,7 @@ static size_t jumps_by_pointer(const struct tl_plan *plan)
 }
 
 /* In a child: plan for the address space as it is, carry it out, run, take it back, run. The exit status. */
-static int try(unsigned step, enum tl_hook_kind hook, bool breakpoints, uint64_t expected)
+static int try(unsigned step, enum tl_hook_kind hook, enum others others, uint64_t expected)
 {
     static struct tl_site sites[SITES_MAX];
     size_t size = (size_t)(__stop_subject - __start_subject), set = 0;
@@ -128,7 +132,7 @@ static int try(unsigned step, enum tl_hook_kind hook, bool breakpoints, uint64_t
     planned.site_count = make_sites(sites, &text, step, hook);
     struct tl_area *areas = areas_of(getpid(), &planned.area_count);
     planned.areas = areas;
-    struct tl_plan_options options = {.max_mappings = 60000, .guard_breakpoints = breakpoints};
+    struct tl_plan_options options = {.max_mappings = 60000, .guard_breakpoints = others != UNGUARDED};
     if (tl_plan_build(sites, planned.site_count, areas, planned.area_count, &options, &planned.plan))
         return 15;
     const char *message = check_plan(&planned);
@@ -136,9 +140,12 @@ static int try(unsigned step, enum tl_hook_kind hook, bool breakpoints, uint64_t
         fprintf(stderr, "%s\n", message);
         return 16;
     }
-    printf("%zu sites, %zu planned, %zu guarded, %zu mappings\n", planned.site_count, planned.plan.planned,
-           planned.plan.guarded, planned.plan.map_count);
+    size_t beyond = planned.plan.trampoline_count - planned.plan.planned;
+    printf("%zu sites, %zu planned, %zu guarded, %zu come back behind their jumps, %zu mappings\n", planned.site_count,
+           planned.plan.planned, planned.plan.guarded, beyond, planned.plan.map_count);
     fflush(stdout);
+    if (others == UNGUARDED ? beyond != 0 : beyond < planned.plan.guarded / 8)
+        return 23;
     if (text.addr < UINT32_MAX && !jumps_by_pointer(&planned.plan))
         return 22;
     if (planned.plan.planned * 100 < planned.site_count * 90)
@@ -149,18 +156,18 @@ static int try(unsigned step, enum tl_hook_kind hook, bool breakpoints, uint64_t
         return failed ? failed : 18;
     for (size_t i = 0; i < planned.plan.write_count; i++)
         memcpy((void *)planned.plan.writes[i].addr, planned.plan.writes[i].new_bytes, planned.plan.writes[i].length);
-    if (breakpoints)
+    if (others == BREAKPOINTS)
         set = set_breakpoints(&planned);
     if (run_all() != expected)
         return 19;
-    if (breakpoints && (set < 100 || traps < set / 2))
+    if (others == BREAKPOINTS && (set < 100 || traps < set / 2))
         return 20;
     for (size_t i = planned.plan.write_count; i-- > 0;)
         memcpy((void *)planned.plan.writes[i].addr, planned.plan.writes[i].old_bytes, planned.plan.writes[i].length);
     return run_all() == expected ? 0 : 21;
 }
 
-static void in_child(unsigned step, enum tl_hook_kind hook, bool breakpoints)
+static void in_child(unsigned step, enum tl_hook_kind hook, enum others others)
 {
     uint64_t expected = run_all();
     int status;
@@ -171,7 +178,7 @@ static void in_child(unsigned step, enum tl_hook_kind hook, bool breakpoints)
         signal(SIGSEGV, SIG_DFL);
         signal(SIGILL, SIG_DFL);
         sigaction(SIGTRAP, &action, NULL);
-        _exit(try(step, hook, breakpoints, expected));
+        _exit(try(step, hook, others, expected));
     }
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_int_equal(status, 0);
@@ -180,20 +187,29 @@ static void in_child(unsigned step, enum tl_hook_kind hook, bool breakpoints)
 static void every_instruction_displaced(void **state)
 {
     (void)state;
-    in_child(1, TL_HOOK_NONE, false);
+    in_child(1, TL_HOOK_NONE, UNGUARDED);
 }
 
 static void every_instruction_with_a_hook_that_is_off(void **state)
 {
     (void)state;
-    in_child(1, TL_HOOK_ENTER, false);
+    in_child(1, TL_HOOK_ENTER, UNGUARDED);
 }
 
 static void breakpoints_of_others_between(void **state)
 {
     (void)state;
-    in_child(2, TL_HOOK_NONE, true);
-    in_child(3, TL_HOOK_ENTER, true);
+    in_child(2, TL_HOOK_NONE, BREAKPOINTS);
+    in_child(3, TL_HOOK_ENTER, BREAKPOINTS);
+    in_child(5, TL_HOOK_NONE, BREAKPOINTS);
+}
+
+static void instructions_behind_copied(void **state)
+{
+    (void)state;
+    in_child(4, TL_HOOK_NONE, GUARDED);
+    in_child(5, TL_HOOK_ENTER, GUARDED);
+    in_child(7, TL_HOOK_NONE, GUARDED);
 }
 
 int main(void)
@@ -202,6 +218,7 @@ int main(void)
         cmocka_unit_test(every_instruction_displaced),
         cmocka_unit_test(every_instruction_with_a_hook_that_is_off),
         cmocka_unit_test(breakpoints_of_others_between),
+        cmocka_unit_test(instructions_behind_copied),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
