@@ -4,6 +4,10 @@
  */
 #include "common.h"
 
+#include <string.h>
+
+#include <fcntl.h>
+
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -52,6 +56,43 @@ static void what_a_handle_knows(void **state)
     assert_int_equal(tl_remote_thread(r, 0x1234, &nobody), -ENOENT);
     uint8_t byte;
     assert_int_equal(tl_remote_read(r, 8, &byte, 1), -EFAULT);
+    tl_remote_close(r);
+    target_end(&t);
+}
+
+/* A breakpoint that somebody else puts on the first byte of a place of ours outlives us; the bytes behind it come back.
+ */
+static void a_breakpoint_over_our_patch(void **state)
+{
+    (void)state;
+    struct target t;
+    uint8_t before[5], now[5], breakpoint = 0xcc;
+    target_start(&t, ARGV(program("worker"), "1"));
+    struct tl_remote *r = open_target(&t);
+    const struct tl_port *port = tl_remote_port(r);
+    struct tl_remote_region region;
+    uint64_t at = t.progress->probe + 5;
+    assert_int_equal(tl_remote_region(r, 1, 1, &region, NULL), 0);
+    assert_int_equal(tl_remote_read(r, at, before, sizeof before), 0);
+    struct tl_patch patch = {.addr = at + 1, .length = 4, .bytes = {0xe9, 1, 2, 3}};
+    memcpy(patch.expect, before + 1, 4);
+    assert_int_equal(port->stop(port->host), 0);
+    assert_int_equal(port->patch(port->host, &patch, 1), 0);
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/mem", t.pid);
+    int mem = open(path, O_RDWR);
+    assert_int_equal(pwrite(mem, &breakpoint, 1, (off_t)at + 1), 1);
+    struct tl_patch behind = {.addr = at + 2, .length = 3, .expect = {1, 2, 3}};
+    memcpy(behind.bytes, before + 2, 3);
+    assert_int_equal(port->patch(port->host, &behind, 1), 0);
+    assert_int_equal(tl_remote_remove(r, NULL), 0);
+    assert_int_equal(tl_remote_read(r, at, now, sizeof now), 0);
+    assert_int_equal(now[1], 0xcc);
+    assert_memory_equal(now + 2, before + 2, 3);
+    assert_int_equal(pwrite(mem, before + 1, 1, (off_t)at + 1), 1);
+    close(mem);
+    port->resume(port->host);
+    assert_goes_on(&t);
     tl_remote_close(r);
     target_end(&t);
 }
@@ -193,6 +234,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(two_hundred_times),
         cmocka_unit_test(what_a_handle_knows),
         cmocka_unit_test(text_that_is_not_as_expected),
+        cmocka_unit_test(a_breakpoint_over_our_patch),
         cmocka_unit_test(a_process_whose_first_thread_has_ended),
         cmocka_unit_test(a_stop_ends_a_restartable_sequence),
     };

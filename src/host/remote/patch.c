@@ -39,12 +39,26 @@ static int look_at(struct tl_remote *r, struct look *look, const struct tl_remot
     return 0;
 }
 
+/* The earlier change that this patch takes back but for its first bytes, on which somebody else has a breakpoint by
+ * now; or NULL. */
+static struct tl_undo *taken_back_behind(struct tl_remote *r, const struct tl_patch *p)
+{
+    for (unsigned before = 1; before + p->length <= sizeof p->bytes; before++) {
+        struct tl_undo *undo = tl_undo_find(r, p->addr - before);
+        if (undo && undo->length == before + p->length && memcmp(undo->old_bytes + before, p->bytes, p->length) == 0)
+            return undo;
+    }
+    return NULL;
+}
+
 /* Before: a live record with the bytes to come, unless they are those that stood there first. */
 static struct tl_record *announce(struct tl_remote *r, const struct tl_patch *p)
 {
     struct tl_undo *undo = tl_undo_find(r, p->addr);
     struct tl_record record = {.kind = TL_RECORD_PATCH, .addr = p->addr, .size = p->length};
     if (undo && undo->length == p->length && memcmp(undo->old_bytes, p->bytes, p->length) == 0)
+        return NULL;
+    if (!undo && taken_back_behind(r, p))
         return NULL;
     memcpy(record.old_bytes, undo && undo->length == p->length ? undo->old_bytes : p->expect, p->length);
     memcpy(record.new_bytes, p->bytes, p->length);
@@ -54,7 +68,12 @@ static struct tl_record *announce(struct tl_remote *r, const struct tl_patch *p)
 /* After: the record that no longer says what stands there dies. */
 static void settle(struct tl_remote *r, const struct tl_patch *p, struct tl_record *record)
 {
-    struct tl_undo *undo = tl_undo_find(r, p->addr);
+    struct tl_undo *undo = tl_undo_find(r, p->addr), *outer = undo ? NULL : taken_back_behind(r, p);
+    if (outer) {
+        outer->record->live = 0;
+        outer->record = NULL;
+        return;
+    }
     if (undo) {
         undo->record->live = 0;
         if (undo->length != p->length)
