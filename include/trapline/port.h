@@ -33,8 +33,8 @@ struct tl_port {
     /* Read `size` bytes of the target's memory, page protection ignored. -EFAULT where not mapped. */
     int (*read)(void *host, uint64_t addr, void *bytes, size_t size);
 
-    /* Stop every task that shares the target's memory, outside of kernel modifications of it; nests. -EAGAIN when one could not be
-     * stopped in bounded time (all that were stopped run again), -ESRCH when the target is gone. */
+    /* Stop every task that shares the target's memory, outside of kernel modifications of it; nests. -EAGAIN when one
+     * could not be stopped in bounded time (all that were stopped run again), -ESRCH when the target is gone. */
     int (*stop)(void *host);
     /* Undo one stop. Never fails: what is gone is gone. */
     void (*resume)(void *host);
@@ -48,14 +48,16 @@ struct tl_port {
     /* Store 8 bytes into a gate page. */
     int (*set)(void *host, uint64_t addr, uint64_t value);
 
-    /* Only while stopped. Writes in the order given; all or none, as far as -EBUSY goes. The undo record is durable before the first byte
-     * changes. */
+    /* Only while stopped. Writes in the order given; all or none, as far as -EBUSY goes. The undo record is durable
+     * before the first byte changes. */
     int (*patch)(void *host, const struct tl_patch *patches, size_t count);
 
-    /* Only while stopped, text already restored. Moves every thread whose program counter `locate` can map out of the plan's
-     * memory. 0 when no thread, and no saved context that could be found on a stack, is left inside; -EAGAIN when one has to run on first
-     * (resume, wait a little, stop, ask again). locate's result: 0 moved to *original, -EAGAIN has to run, -ENOENT not ours. */
-    int (*evacuate)(void *host, int (*locate)(void *context, uint64_t pc, uint64_t *original, int *fix_rcx), void *context);
+    /* Only while stopped, text already restored. Moves every thread whose program counter `locate` can map out of the
+     * plan's memory. 0 when no thread, and no saved context that could be found on a stack, is left inside; -EAGAIN
+     * when one has to run on first (resume, wait a little, stop, ask again). locate's result: 0 moved to *original,
+     * -EAGAIN has to run, -ENOENT not ours. */
+    int (*evacuate)(void *host, int (*locate)(void *context, uint64_t pc, uint64_t *original, int *fix_rcx),
+                    void *context);
 };
 
 #endif

@@ -29,12 +29,12 @@ const char *tl_errno_name(int error)
 #define NAME(e)                                                                                                        \
     case e:                                                                                                            \
         return #e;
-        NAME(EPERM) NAME(ENOENT) NAME(ESRCH) NAME(EINTR) NAME(EIO) NAME(E2BIG) NAME(ENOEXEC) NAME(EAGAIN) NAME(ENOMEM)
-        NAME(EACCES) NAME(EFAULT) NAME(EBUSY) NAME(EEXIST) NAME(EINVAL) NAME(EMFILE) NAME(ENFILE) NAME(ENOSPC) NAME(ENOSYS)
-        NAME(ERANGE) NAME(EILSEQ) NAME(ENOTSUP) NAME(EOVERFLOW) NAME(ENODATA) NAME(ETIMEDOUT) NAME(EALREADY)
+        NAME(EPERM)
+        NAME(ENOENT) NAME(ESRCH) NAME(EINTR) NAME(EIO) NAME(E2BIG) NAME(ENOEXEC) NAME(EAGAIN) NAME(ENOMEM) NAME(EACCES)
+            NAME(EFAULT) NAME(EBUSY) NAME(EEXIST) NAME(EINVAL) NAME(EMFILE) NAME(ENFILE) NAME(ENOSPC) NAME(ENOSYS)
+                NAME(ERANGE) NAME(EILSEQ) NAME(ENOTSUP) NAME(EOVERFLOW) NAME(ENODATA) NAME(ETIMEDOUT) NAME(EALREADY)
 #undef NAME
-    default:
-        return "EIO";
+                    default : return "EIO";
     }
 }
 
