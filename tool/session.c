@@ -138,7 +138,7 @@ static void await_end(struct session *session)
 static int exit_status(const struct session *session)
 {
     if (session->options->pid)
-        return EXIT_FINE;
+        return session->placed.stuck ? EXIT_FAILED : EXIT_FINE;
     if (!session->gone)
         return SIGNAL_EXIT + (interrupted ? interrupted : SIGINT);
     return WIFSIGNALED(session->status) ? SIGNAL_EXIT + WTERMSIG(session->status) : WEXITSTATUS(session->status);

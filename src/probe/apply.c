@@ -136,7 +136,7 @@ static int restore_one(const struct tl_port *port, const struct tl_patch *patch)
     uint8_t now[sizeof undo.bytes];
     int error = port->read(port->host, undo.addr, now, undo.length);
     if (error)
-        return error;
+        return error == -EFAULT ? 0 : error; /* unloaded: there is nothing to put back */
     size_t from = now[0] == BREAKPOINT && undo.expect[0] != BREAKPOINT ? 1 : 0;
     if (!memcmp(now + from, undo.bytes + from, undo.length - from))
         return 0;
@@ -162,7 +162,7 @@ static int restore_text(struct tl_applied *applied)
         undo[i] = undo_of(&applied->patches[applied->patch_count - 1 - i]);
     int error = port->patch(port->host, undo, applied->patch_count);
     free(undo);
-    if (error == -EBUSY) {
+    if (error == -EBUSY || error == -EFAULT) {
         size_t kept = applied->patch_count, left = 0;
         error = 0;
         while (kept--) {
@@ -189,24 +189,30 @@ static void pause_ms(unsigned ms)
     nanosleep(&time, NULL);
 }
 
-int tl_apply_remove(struct tl_applied *applied, unsigned patience_ms)
+static int try_to_remove(struct tl_applied *applied)
 {
     const struct tl_port *port = applied->port;
     static const struct tl_gate closed;
+    int error = port->stop(port->host);
+    if (error) /* another tracer's turn may pass, as a busy machine's moment does */
+        return error == -EBUSY ? -EAGAIN : error;
+    error = restore_text(applied);
+    if (!error || error == -EBUSY) {
+        int gates = set_gates(applied, &closed);
+        error = error ? error : gates;
+    }
+    if (!error)
+        error = port->evacuate(port->host, locate, applied);
+    if (!error)
+        error = port->unmap(port->host, applied->mappings, applied->mapping_count);
+    port->resume(port->host);
+    return error;
+}
+
+int tl_apply_remove(struct tl_applied *applied, unsigned patience_ms)
+{
     for (unsigned waited = 0, wait = 1;; waited += wait, wait = wait < 50 ? wait * 2 : wait) {
-        int error = port->stop(port->host);
-        if (error)
-            return error;
-        error = restore_text(applied);
-        if (!error || error == -EBUSY) {
-            int gates = set_gates(applied, &closed);
-            error = error ? error : gates;
-        }
-        if (!error)
-            error = port->evacuate(port->host, locate, applied);
-        if (!error)
-            error = port->unmap(port->host, applied->mappings, applied->mapping_count);
-        port->resume(port->host);
+        int error = try_to_remove(applied);
         if (error != -EAGAIN || waited >= patience_ms)
             return error;
         pause_ms(wait);

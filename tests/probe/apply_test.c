@@ -203,6 +203,18 @@ static void a_foreign_patch_keeps_only_its_own_place(void **state)
     assert_untouched(scene);
 }
 
+static void an_unloaded_library_is_no_obstacle(void **state)
+{
+    struct scene *scene = *state;
+    assert_int_equal(apply(scene), 0);
+    for (size_t i = 0; i < scene->fake.area_count; i++)
+        if (scene->fake.areas[i].addr == TEXT)
+            scene->fake.areas[i].addr = 2 * (uint64_t)TEXT; /* as if gone: something else is mapped elsewhere */
+    assert_int_equal(tl_apply_remove(&scene->applied, 0), 0);
+    assert_int_equal(scene->fake.area_count, 1);
+    assert_int_equal(scene->fake.stops, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -214,6 +226,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(changed_text_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_breakpoint_on_our_place_survives, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_foreign_patch_keeps_only_its_own_place, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(an_unloaded_library_is_no_obstacle, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

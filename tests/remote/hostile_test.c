@@ -39,7 +39,7 @@ static void of_all_kinds(void **state)
     }
     print_message("             %u of %u let themselves be cleaned\n", opened, ROUNDS);
     print_message("             %u of %u told of patches that are not there\n", foreign, ROUNDS);
-    assert_true(opened > ROUNDS / 10 && opened + foreign > ROUNDS / 2);
+    assert_true(opened > ROUNDS / 2);
 }
 
 int main(void)

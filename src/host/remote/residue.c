@@ -175,9 +175,19 @@ static int find_cores(struct residue *x, struct tl_error *error)
     return 0;
 }
 
+/* Our bytes with a few of somebody else's in them; as against other code that has come to stand there (a library was
+ * unloaded, another loaded), which the log says nothing of. */
+static bool mostly_ours(const uint8_t *now, const uint8_t *ours, size_t size)
+{
+    size_t same = 0;
+    for (size_t i = 0; i < size; i++)
+        same += now[i] == ours[i];
+    return size > 1 && same * 2 >= size;
+}
+
 /* The undo of one patch, where it still stands. A breakpoint that somebody has put on its first byte since then stays:
  * the bytes behind it are restored, and whoever set it has the program's own first byte and puts that back. Where
- * anything else stands, it is somebody's, and may lead to our memory: that has to stay then. */
+ * somebody has changed it otherwise, it may lead to our memory: that has to stay then. */
 static void restore_text(struct residue *x, const struct tl_record *record)
 {
     struct tl_remote *r = x->r;
@@ -190,7 +200,8 @@ static void restore_text(struct residue *x, const struct tl_record *record)
     if (!memcmp(now + from, record->old_bytes + from, size))
         return;
     if (memcmp(now + from, record->new_bytes + from, size)) {
-        x->foreign = record->addr;
+        if (mostly_ours(now + from, record->new_bytes + from, size))
+            x->foreign = record->addr;
         return;
     }
     tl_remote_step("restore");
