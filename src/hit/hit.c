@@ -71,9 +71,9 @@ static __attribute__((noinline)) void act(struct tl_hit_control *area, struct tl
     hit.tsc = tsc;
     hit.fs_base = fs_base(area->flags);
     hit.tid_site = thread_id(area, lane, hit.fs_base) | (uint64_t)index << 32;
+    __atomic_store_n(&lane->progress, 0, __ATOMIC_RELAXED);
     for (; action != end; action++) {
-        uint64_t number = (uint64_t)(action - tl_first_action(area, site));
-        tl_lane_progress(lane, number,
+        tl_lane_progress(lane, lane->progress >> TL_PROGRESS_SHIFT,
                          action->kind == TL_ACTION_COUNT ? lane->counts_and_ring[action->probe]
                                                          : lane->position + lane->lost);
         const struct tl_operation *code = program(area, action);
