@@ -55,6 +55,7 @@ def end_all():
     for process in started:
         if process.poll() is None:
             process.kill()
+    for process in started:
         process.wait()
     started.clear()
 
@@ -189,13 +190,13 @@ class Program:
 
 
 def areas(pid):
-    """The mappings, without what grows by itself."""
+    """The mappings, without what grows or comes by itself."""
     found = []
     with open(f"/proc/{pid}/maps") as file:
         for line in file:
             fields = line.split(None, 5)
             path = fields[5].strip() if len(fields) > 5 else ""
-            if path not in ("[heap]", "[stack]"):
+            if path not in ("[heap]", "[stack]", "[uprobes]"):
                 found.append((fields[0], fields[1], fields[2], path))
     return found
 
