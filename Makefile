@@ -31,7 +31,8 @@ demo: setup
 	@$(MAKE) --no-print-directory all
 	@scripts/demo $(BUILD)
 
-check: setup
+check:
+	@scripts/setup --check
 	@$(MAKE) --no-print-directory all
 	@scripts/check $(BUILD)
 
