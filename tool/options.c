@@ -21,7 +21,7 @@ static const struct option long_options[] = {
 
 static const char usage_probe[] =
     "usage: trapline %s [OPTIONS] -e SPEC... (-p PID | -- CMD [ARG...])\n"
-    "  -e SPEC    what to probe: malloc, 'libc!mem*', 'r:libc:read ret=$retval', ...; may be repeated\n"
+    "  -e SPEC    what to probe: malloc, 'libc!mem*', 'r libc:read ret=$retval', ...; may be repeated\n"
     "  -p PID     a running process\n"
     "  -o FILE    write events to FILE instead of standard output\n"
     "  -t SECONDS stop after a time\n"
