@@ -107,10 +107,11 @@ def test_nginx():
         gone.set()
         for thread in loads:
             thread.join()
+        server.terminate()  # before a failed test kills it, which would leave its worker behind
+        status = server.wait(timeout=PATIENCE)
     assert not wrong and len(asked) > 10, (len(wrong), len(asked))
     assert hits > 10000, hits
-    server.terminate()
-    assert server.wait(timeout=PATIENCE) == 0
+    assert status == 0, status
 
 
 main(globals())
