@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -113,6 +114,35 @@ static void publish(struct tl_remote *r, uint64_t addr)
     tl_remote_step("core published");
 }
 
+static bool has_limit(struct tl_remote *r, enum __rlimit_resource resource)
+{
+    struct rlimit limit;
+    return prlimit(r->pid, resource, NULL, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
+}
+
+/* The limit in which ENOMEM has its reason. */
+static const char *memory_limit(struct tl_remote *r)
+{
+    enum { NEARLY = 64 };
+    struct tl_remote_area *areas;
+    size_t count = 0, most = SIZE_MAX;
+    FILE *file = fopen("/proc/sys/vm/max_map_count", "re");
+    if (file) {
+        if (fscanf(file, "%zu", &most) != 1)
+            most = SIZE_MAX;
+        fclose(file);
+    }
+    if (tl_read_areas(r->pid, &areas, &count) == 0)
+        tl_remote_areas_free(areas);
+    if (count > most - NEARLY)
+        return ": vm.max_map_count is exhausted";
+    if (has_limit(r, RLIMIT_AS))
+        return ": its RLIMIT_AS is exhausted";
+    if (has_limit(r, RLIMIT_DATA))
+        return ": its RLIMIT_DATA is exhausted";
+    return ": its RLIMIT_AS or vm.max_map_count is exhausted";
+}
+
 int tl_explain_limit(struct tl_remote *r, int result, const char *what, struct tl_error *error)
 {
     const char *advice = "";
@@ -124,7 +154,7 @@ int tl_explain_limit(struct tl_remote *r, int result, const char *what, struct t
         advice = ": fs.file-max is exhausted";
         break;
     case -ENOMEM:
-        advice = ": its RLIMIT_AS or vm.max_map_count is exhausted";
+        advice = memory_limit(r);
         break;
     case -EAGAIN: /* not to be tried again: what it has locked is too much */
         result = -ENOMEM;

@@ -14,6 +14,7 @@
 
 #include <elf.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -31,6 +32,33 @@ struct launch {
     struct tl_error *error;
 };
 
+/* As execvp, but a file that is no program for this machine is an error, and not a script for the shell. Returns the
+ * errno. */
+static int execute(char *const argv[])
+{
+    const char *path = getenv("PATH");
+    int error = ENOENT;
+    if (strchr(argv[0], '/')) {
+        execv(argv[0], argv);
+        return errno;
+    }
+    if (!path)
+        path = "/usr/local/bin:/usr/bin:/bin";
+    for (size_t length; *argv[0] && error != ENOEXEC; path += length + 1) {
+        char file[PATH_MAX];
+        length = strcspn(path, ":");
+        int n = snprintf(file, sizeof file, "%.*s%s%s", (int)length, path, length ? "/" : "", argv[0]);
+        if (n > 0 && (size_t)n < sizeof file) {
+            execv(file, argv);
+            if (errno != ENOENT && errno != ENOTDIR)
+                error = errno;
+        }
+        if (!path[length])
+            break;
+    }
+    return error;
+}
+
 static void child(char *const argv[], int go, int why)
 {
     char byte;
@@ -39,8 +67,7 @@ static void child(char *const argv[], int go, int why)
         n = read(go, &byte, 1);
     } while (n < 0 && errno == EINTR);
     if (n == 1) {
-        execvp(argv[0], argv);
-        int error = errno;
+        int error = execute(argv);
         n = write(why, &error, sizeof error);
     }
     _exit(127);
