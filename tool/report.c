@@ -18,6 +18,14 @@ static size_t refused_probes(const struct placed *placed)
     return refused;
 }
 
+static enum tl_why first_refusal(const struct tl_selection *selection)
+{
+    enum tl_why why = TL_WHY_NONE;
+    for (size_t i = 0; i < selection->probe_count && why == TL_WHY_NONE; i++)
+        why = selection->probes[i].why;
+    return why;
+}
+
 int report_open(struct report *report, const struct options *options, const struct placed *placed, bool count)
 {
     *report = (struct report){.options = options, .placed = placed, .count = count, .out = stdout};
@@ -54,7 +62,7 @@ int report_refusals(struct report *report)
     if (left && !named)
         return 0;
     if (!named)
-        complain("no probe is left to place");
+        complain("no probe is left to place: %s", tl_why_text(first_refusal(selection)));
     if (options->json)
         report_finish(report);
     return EXIT_FAILED;
