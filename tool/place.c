@@ -20,7 +20,8 @@
 
 enum {
     PAGE = 4096,
-    PLAN_TRIES = 4,
+    PLAN_TRIES = 6,
+    PLAN_TRIES_RUNNING = 3,
     RING_BYTES_TRACE = 1 << 21,
     RING_BYTES_STACKS = 1 << 23, /* a thousand events with a stack */
     RING_BYTES_COUNT = 4096,
@@ -253,7 +254,12 @@ int place_probes(struct placed *placed, const struct options *options, const str
     if (!status)
         status = make_region(placed);
     for (int tries = 0; !status && tries < PLAN_TRIES; tries++) {
+        /* Planned while it runs, as long as it leaves us the time; a program that maps and unmaps all along is held. */
+        const struct tl_port *port = tl_remote_port(placed->remote);
+        bool held = tries >= PLAN_TRIES_RUNNING && !port->stop(port->host);
         status = try_plan(placed, options);
+        if (held)
+            port->resume(port->host);
         if (status == -ERESTART)
             status = assemble(placed, options, count);
         else if (status == -EEXIST)
