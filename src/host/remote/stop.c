@@ -298,6 +298,13 @@ int tl_stop_all(struct tl_remote *r)
     }
 }
 
+static bool is_own_thread(long long tid)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/self/task/%lld", tid);
+    return tid > 0 && access(path, F_OK) == 0;
+}
+
 int tl_stop(struct tl_remote *r, struct tl_error *error)
 {
     if (r->stops++ > 0)
@@ -329,7 +336,9 @@ int tl_stop(struct tl_remote *r, struct tl_error *error)
         char *status = tl_proc_file(r->pid, "status", NULL);
         long long tracer = status ? tl_status_number(status, "TracerPid", 10) : 0;
         free(status);
-        if (tracer > 0 && tracer != getpid())
+        if (is_own_thread(tracer)) /* let_go() did not reach it any more: it is on its way out */
+            return tl_fail(error, -ESRCH, "process %d has ended", r->pid);
+        if (tracer > 0)
             return tl_fail(error, -EBUSY, "process %d is already traced by process %lld", r->pid, tracer);
         return tl_explain_refusal(r->pid, result, error);
     }
