@@ -60,10 +60,23 @@ static bool plausible(const uint64_t *word)
            word[SAVED_SP] < 1ull << 47;
 }
 
-static void saved_context(struct search *s, uint64_t at, const uint64_t *word)
+/* Whether the frame around a saved context stands on an alternate stack on which nobody is: left behind by a handler
+ * that has returned. The frame itself tells which alternate stack was in force (Go keeps all its stacks side by side).
+ */
+static bool is_left_behind(const struct search *s, uint64_t at, uint64_t rsp)
+{
+    uint64_t stack[3]; /* ss_sp, ss_flags, ss_size; the general registers begin right behind, rcx is the 15th of them */
+    if (tl_mem_read(s->r, at - 14 * 8 - sizeof stack, stack, sizeof stack))
+        return false;
+    return at - stack[0] < stack[2] && rsp < stack[0];
+}
+
+static void saved_context(struct search *s, uint64_t at, const uint64_t *word, uint64_t rsp)
 {
     uint64_t original;
     int fix_rcx = 0;
+    if (is_left_behind(s, at, rsp))
+        return;
     add_stack(s, word[SAVED_SP]);
     switch (s->locate(s->context, word[SAVED_IP], &original, &fix_rcx)) {
     case 0:
@@ -81,6 +94,7 @@ static void saved_context(struct search *s, uint64_t at, const uint64_t *word)
 
 static void search_stack(struct search *s, uint64_t from, uint64_t to, uint64_t *words)
 {
+    const uint64_t rsp = from + RED_ZONE;
     while (to - from >= 8 * SAVED_WORDS) {
         size_t count = (to - from) / 8 < CHUNK_WORDS ? (to - from) / 8 : CHUNK_WORDS;
         if (tl_mem_read(s->r, from, words, count * 8)) {
@@ -95,7 +109,7 @@ static void search_stack(struct search *s, uint64_t from, uint64_t to, uint64_t 
         }
         for (size_t i = 0; i + SAVED_WORDS <= count; i++) {
             if (plausible(words + i))
-                saved_context(s, from + 8 * i, words + i);
+                saved_context(s, from + 8 * i, words + i, rsp);
         }
         from += 8 * (count > SAVED_WORDS ? count - SAVED_WORDS + 1 : count);
     }
