@@ -17,7 +17,7 @@
 
 /* Named in octal: f00 ... f77. Their bodies differ, so that their first instructions do. */
 #define DEFINE(n)                                                                                                      \
-    __attribute__((noipa)) long f##n(long x);                                                                          \
+    PROBED long f##n(long x);                                                                                          \
     long f##n(long x)                                                                                                  \
     {                                                                                                                  \
         volatile char room[(0##n % 5) * 24 + 1];                                                                       \

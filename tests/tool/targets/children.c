@@ -23,7 +23,7 @@
 extern char **environ;
 
 long called(long x);
-__attribute__((noipa)) long called(long x)
+PROBED long called(long x)
 {
     __asm__ volatile("" : "+r"(x));
     return x + 1;

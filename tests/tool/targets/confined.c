@@ -16,7 +16,7 @@
 #include <sys/syscall.h>
 
 long called(const char *text);
-__attribute__((noipa)) long called(const char *text)
+PROBED long called(const char *text)
 {
     __asm__ volatile("" : "+r"(text));
     return text[0];

@@ -2,8 +2,10 @@
  *
  * A library that is opened late.
  */
+#include "obey.h"
+
 long late_function(long x);
-__attribute__((noipa)) long late_function(long x)
+PROBED long late_function(long x)
 {
     return x * 2 + 2;
 }

@@ -19,8 +19,6 @@
 #include <ucontext.h>
 #include <unistd.h>
 
-#define PROBED __attribute__((noipa))
-
 static volatile long handled[65];
 static long handled_sum;
 

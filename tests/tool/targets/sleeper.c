@@ -22,7 +22,7 @@ static long rounds[BUSY + KINDS], wrong;
 static int pipe_ends[2];
 
 long work(long x);
-__attribute__((noipa)) long work(long x)
+PROBED long work(long x)
 {
     __asm__ volatile("" : "+r"(x));
     return x * 3 + 1;

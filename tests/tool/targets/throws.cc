@@ -20,12 +20,12 @@ struct guard {
 
 static long alive;
 
-extern "C" __attribute__((noipa)) long leaf(long x)
+extern "C" PROBED long leaf(long x)
 {
     return x + 1;
 }
 
-extern "C" __attribute__((noipa)) long thrower(long levels)
+extern "C" PROBED long thrower(long levels)
 {
     guard here(alive);
     if (levels == 0)
@@ -33,7 +33,7 @@ extern "C" __attribute__((noipa)) long thrower(long levels)
     return thrower(levels - 1) + leaf(levels);
 }
 
-extern "C" __attribute__((noipa)) long between(long levels)
+extern "C" PROBED long between(long levels)
 {
     try {
         return thrower(levels);
@@ -42,7 +42,7 @@ extern "C" __attribute__((noipa)) long between(long levels)
     }
 }
 
-extern "C" __attribute__((noipa)) long catcher(long levels)
+extern "C" PROBED long catcher(long levels)
 {
     try {
         return between(levels);

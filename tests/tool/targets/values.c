@@ -11,7 +11,6 @@
 #include <stdint.h>
 #include <sys/mman.h>
 
-#define PROBED __attribute__((noipa))
 #define KEEP __asm__ volatile("" ::: "memory")
 
 struct record {
