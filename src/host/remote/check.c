@@ -34,6 +34,11 @@ int tl_explain_refusal(pid_t pid, int code, struct tl_error *error)
     free(status);
     if (geteuid() != 0 && uid != (long)geteuid())
         return tl_fail(error, -EPERM, "process %d belongs to user %ld: run trapline as that user or as root", pid, uid);
+    /* Nobody has this number: where ptrace is allowed at all, that is what it says. */
+    if (ptrace(PTRACE_SEIZE, INT32_MAX, NULL, NULL) != 0 && errno != ESRCH)
+        return tl_fail(error, -EPERM,
+                       "ptrace is forbidden to trapline itself (seccomp): in a container, allow it with "
+                       "--cap-add SYS_PTRACE");
     int scope = 0;
     FILE *file = fopen("/proc/sys/kernel/yama/ptrace_scope", "re");
     if (file) {

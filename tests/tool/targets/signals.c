@@ -160,6 +160,8 @@ static jmp_buf out;
 long deep(long levels);
 PROBED long deep(long levels)
 {
+    if (levels < 0)
+        return 0;
     if (levels == 0)
         longjmp(out, 7);
     return deep(levels - 1) + leaf(levels);
