@@ -41,7 +41,7 @@ static struct tl_hit_control honest_layout(void)
                                     .probe_count = PROBES,
                                     .block_shift = 7,
                                     .table_shift = 1,
-                                    .blocks = sizeof(struct tl_hit_control),
+                                    .blocks = (sizeof(struct tl_hit_control) + 63) & ~(size_t)63,
                                     .lane_stride = sizeof(struct tl_lane) + 64 + RING,
                                     .lane_bytes = RING};
     layout.lanes = layout.blocks + (3u << layout.block_shift);

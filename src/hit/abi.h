@@ -97,7 +97,7 @@ struct tl_hit_control {
     uint64_t area_size;
     uint64_t heartbeat;     /* tsc of the reader's last look: with TL_HIT_BLOCK nobody waits for a dead reader */
     uint64_t heartbeat_max; /* tsc ticks after which a reader counts as dead */
-} __attribute__((aligned(64)));
+};
 
 struct tl_hit_site {
     uint64_t addr; /* of the probed instruction: the rip that programs see */
