@@ -248,7 +248,8 @@ static enum tl_why inspect(struct tl_selecting *selecting, const struct tl_probe
 int tl_places_to_sites(struct tl_selecting *selecting)
 {
     struct tl_selection *selection = selecting->selection;
-    qsort(selection->places, selection->place_count, sizeof *selection->places, by_address_then_probe);
+    if (selection->place_count)
+        qsort(selection->places, selection->place_count, sizeof *selection->places, by_address_then_probe);
     selection->sites = calloc(selection->place_count ? selection->place_count : 1, sizeof *selection->sites);
     if (!selection->sites)
         return -ENOMEM;
