@@ -54,6 +54,9 @@ struct tl_error {
     char text[400];
 };
 
+/* What a person reads where the reason is that this process has no file descriptor left. */
+#define TL_NO_DESCRIPTORS "out of file descriptors: raise the limit (ulimit -n)"
+
 /* Fills *error (NULL is allowed) and returns `code`, so that callers write `return tl_fail(error, -ENOENT, "…", …)`. */
 int tl_fail(struct tl_error *error, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
 

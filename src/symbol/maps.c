@@ -64,6 +64,8 @@ int maps_read(pid_t pid, struct maps *maps, struct tl_error *error)
     int result = read_whole(path, &maps->text);
     if (result == -ENOENT || result == -ESRCH)
         return tl_fail(error, -ESRCH, "no process %d", (int)pid);
+    if (result == -EMFILE)
+        return tl_fail(error, result, TL_NO_DESCRIPTORS);
     if (result < 0)
         return tl_fail(error, result, "process %d: its memory map cannot be read: %s", (int)pid, strerror(-result));
     size_t lines = 0;

@@ -25,7 +25,7 @@ struct maps {
     char *text; /* what the paths point into */
 };
 
-/* -ESRCH, -EACCES, -ENOMEM. */
+/* -ESRCH, -EACCES, -EMFILE, -ENOMEM. */
 int maps_read(pid_t pid, struct maps *maps, struct tl_error *error);
 void maps_free(struct maps *maps);
 

@@ -80,10 +80,11 @@ static int open_vdso(pid_t pid, const struct mapping *mapping, struct tl_object 
     char path[64];
     uint64_t size = mapping->end - mapping->start;
     snprintf(path, sizeof path, "/proc/%d/mem", (int)pid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC), result;
     uint8_t *bytes = size <= VDSO_MAX ? malloc(size) : NULL;
-    int result;
-    if (fd < 0 || !bytes || pread(fd, bytes, size, (off_t)mapping->start) != (ssize_t)size)
+    if (fd < 0 && errno == EMFILE)
+        result = tl_fail(error, -EMFILE, TL_NO_DESCRIPTORS);
+    else if (fd < 0 || !bytes || pread(fd, bytes, size, (off_t)mapping->start) != (ssize_t)size)
         result = tl_fail(error, -EACCES, "[vdso]: the memory of process %d cannot be read", (int)pid);
     else
         result = tl_object_open_memory(bytes, size, "[vdso]", object, error);
@@ -115,9 +116,11 @@ static int fill_module(pid_t pid, const struct mapping *mapping, struct tl_modul
     *module = (struct tl_module){.start = mapping->start, .end = mapping->end, .is_vdso = mapping->path[0] == '['};
     module->path = strdup(mapping->path);
     if (!module->path)
-        return -ENOMEM;
+        return tl_fail(&module->refused, -ENOMEM, "out of memory");
     int result = module->is_vdso ? open_vdso(pid, mapping, &module->object, &module->refused)
                                  : open_file(pid, mapping, &module->object, &module->refused);
+    if (result == -EMFILE || result == -ENOMEM) /* no fault of the file's */
+        return result;
     if (result == 0 && !find_bias(module->object, mapping, &module->bias)) {
         tl_fail(&module->refused, -EINVAL, "%s: what is mapped at 0x%llx is no code of it", mapping->path,
                 (unsigned long long)mapping->start);
@@ -201,7 +204,7 @@ int tl_modules_read(pid_t pid, struct tl_modules *modules, struct tl_error *erro
     modules->modules = calloc(maps.count, sizeof *modules->modules);
     const struct mapping **firsts = calloc(maps.count, sizeof *firsts);
     if (!modules->modules || !firsts)
-        result = -ENOMEM;
+        result = tl_fail(error, -ENOMEM, "out of memory");
     for (size_t i = 0; result == 0 && i < maps.count; i++) {
         const struct mapping *mapping = &maps.mappings[i];
         if (!is_module(mapping))
@@ -215,15 +218,16 @@ int tl_modules_read(pid_t pid, struct tl_modules *modules, struct tl_error *erro
             continue;
         }
         firsts[m] = mapping;
+        modules->count++;
         result = fill_module(pid, mapping, &modules->modules[m]);
-        if (result == 0)
-            modules->count++;
+        if (result < 0)
+            tl_fail(error, result, "%s", modules->modules[m].refused.text);
     }
     free(firsts);
     maps_free(&maps);
     if (result < 0) {
         tl_modules_free(modules);
-        return tl_fail(error, result, "out of memory");
+        return result;
     }
     mark_program(modules);
     qsort(modules->modules, modules->count, sizeof *modules->modules, program_first);

@@ -14,9 +14,12 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* Descriptors that files of ours leave to whoever has to get probes out of a program again. */
+enum { DESCRIPTORS_LEFT = 16 };
 /* More sections than any linker makes of a program; bounds the work that a hostile file can ask for. */
 enum { SECTIONS_MAX = 8192 };
 
@@ -257,6 +260,21 @@ static struct tl_object *object_new(const struct object_source *source)
     return object;
 }
 
+/* As open(2), but -EMFILE as soon as few descriptors are left: the lowest free one is what each gets. */
+static int open_sparingly(const char *path)
+{
+    struct rlimit limit;
+    /* O_NONBLOCK: opening a FIFO must not wait for a writer. */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0)
+        return -errno;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && (rlim_t)fd + DESCRIPTORS_LEFT >= limit.rlim_cur) {
+        close(fd);
+        return -EMFILE;
+    }
+    return fd;
+}
+
 int object_open(const struct object_source *source, struct tl_object **out, struct tl_error *error)
 {
     struct tl_object *object = object_new(source);
@@ -264,9 +282,13 @@ int object_open(const struct object_source *source, struct tl_object **out, stru
         return tl_fail(error, -ENOMEM, "out of memory");
     int result = 0;
     struct stat status;
-    /* O_NONBLOCK: opening a FIFO must not wait for a writer. */
-    object->fd = open(source->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    if (object->fd < 0 || fstat(object->fd, &status) < 0)
+    int fd = open_sparingly(source->path);
+    object->fd = fd < 0 ? -1 : fd;
+    if (fd == -EMFILE)
+        result = tl_fail(error, fd, "%s: " TL_NO_DESCRIPTORS, object->display);
+    else if (fd < 0)
+        result = tl_fail(error, fd, "%s: %s", object->display, strerror(-fd));
+    else if (fstat(fd, &status) < 0)
         result = tl_fail(error, -errno, "%s: %s", object->display, strerror(errno));
     else if (!S_ISREG(status.st_mode))
         result = tl_fail(error, -ENOEXEC, "%s: not a regular file", object->display);

@@ -95,7 +95,8 @@ struct tl_modules {
     pid_t pid;
 };
 
-/* All executable file mappings of a process. -ESRCH, -EACCES. */
+/* All executable file mappings of a process. -ESRCH, -EACCES, -ENOMEM; -EMFILE: fewer than sixteen descriptors would be
+ * left, which others need. */
 int tl_modules_read(pid_t pid, struct tl_modules *modules, struct tl_error *error);
 void tl_modules_free(struct tl_modules *modules);
 

@@ -198,6 +198,25 @@ def test_targets_that_may_not_have_more():
     limited("processor", (resource.RLIMIT_STACK, 65536), "stack", fails=False)
 
 
+def test_a_tool_with_few_descriptors():
+    program = Program("calls")
+    program.ask("single 1")
+    attach = ["-t", "0.01", "-p", program.pid]
+    for limit in (*range(4, 40, 3), 64):
+        for arguments in (["count", "-e", "EXE!f*", *attach], ["count", "-e", "*", *attach],
+                          ["trace", "-k", "-e", "EXE!f00", *attach], ["count", "-e", "EXE!f00", "--", target("calls"), "single", 1],
+                          ["list", "-p", program.pid, "f*"], ["list", target("calls"), "f*"]):
+            with Untouched(program.pid):
+                done = run(*arguments, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit)))
+            assert done.status == (1 if limit < 16 else 0 if limit == 64 else done.status), (limit, arguments, done.err)
+            if done.status:
+                one_line(done, 1, r"out of file descriptors: raise the limit \(ulimit -n\)$")
+            else:
+                assert not re.search("descriptor|open files|AT_ENTRY", done.err), (limit, arguments, done.err)
+    assert program.ask("single 3") == "0"
+    program.quit()
+
+
 def test_targets_out_of_mappings():
     for spare in (0, 1, 3, 20, 300):
         program = Program("confined")

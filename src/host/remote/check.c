@@ -10,8 +10,25 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+enum { DESCRIPTORS_NEEDED = 16 };
+
+/* Nearly everything here is read from /proc; where a file cannot be opened it looks as if the process were gone. */
+int tl_check_descriptors(struct tl_error *error)
+{
+    struct rlimit limit;
+    int fd = open("/", O_PATH | O_CLOEXEC), code = -errno;
+    if (fd >= 0)
+        close(fd); /* it was the lowest free one */
+    if (fd < 0 && code == -ENFILE)
+        return tl_fail(error, code, "no file can be opened: fs.file-max is exhausted");
+    if (fd < 0 || (getrlimit(RLIMIT_NOFILE, &limit) == 0 && (rlim_t)fd + DESCRIPTORS_NEEDED > limit.rlim_cur))
+        return tl_fail(error, -EMFILE, TL_NO_DESCRIPTORS);
+    return 0;
+}
 
 static void command_name(pid_t pid, char name[32])
 {

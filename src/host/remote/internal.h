@@ -137,6 +137,7 @@ uint64_t tl_now(void); /* nanoseconds */
 void tl_nap(unsigned microseconds);
 
 /* check.c */
+int tl_check_descriptors(struct tl_error *error); /* our own */
 int tl_check_target(struct tl_remote *r, struct tl_error *error);
 int tl_explain_refusal(pid_t pid, int code, struct tl_error *error);
 

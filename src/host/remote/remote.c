@@ -172,7 +172,9 @@ int tl_remote_open(pid_t pid, struct tl_remote **out, struct tl_error *error)
     struct tl_remote *r = create(pid);
     if (!r)
         return tl_fail(error, -ENOMEM, "out of memory");
-    int result = tl_check_target(r, error);
+    int result = tl_check_descriptors(error);
+    if (result == 0)
+        result = tl_check_target(r, error);
     if (result == 0) {
         r->pidfd = (int)syscall(SYS_pidfd_open, r->pid, 0);
         if (r->pidfd < 0)
@@ -204,7 +206,9 @@ int tl_remote_launch(char *const argv[], struct tl_remote **out, struct tl_error
     struct tl_remote *r = create(0);
     if (!r)
         return tl_fail(error, -ENOMEM, "out of memory");
-    int result = tl_launch(r, argv, error);
+    int result = tl_check_descriptors(error);
+    if (result == 0)
+        result = tl_launch(r, argv, error);
     if (result) {
         r->held = false;
         tl_remote_close(r);

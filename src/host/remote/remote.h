@@ -33,12 +33,12 @@ struct tl_remote;
 /* Attach to a running process; on return it runs, with no tracer. What a dead trapline left in it has been taken out.
  * -ESRCH no such process, or a zombie; -EPERM not permitted, a kernel thread, or seccomp without the privilege to
  * suspend it; -EBUSY another tracer, or another trapline, is at work (the text names its pid); -ENOEXEC not an x86-64
- * program; -EAGAIN it could not be stopped in bounded time. */
+ * program; -EAGAIN it could not be stopped in bounded time; -EMFILE we have too few file descriptors left (sixteen). */
 int tl_remote_open(pid_t pid, struct tl_remote **out, struct tl_error *error);
 
 /* Start a command (argv[0] is looked up in PATH) and hold it at its program's entry: libraries are mapped and
  * relocated, no instruction of the program's own has run. It is a child of the caller. -ENOENT, -EACCES… as execvp
- * says. */
+ * says; -EMFILE as above. */
 int tl_remote_launch(char *const argv[], struct tl_remote **out, struct tl_error *error);
 
 /* Let a launched command go on. Nothing to do, and no error, for one that was opened or released before. */
