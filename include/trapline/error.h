@@ -11,6 +11,11 @@
 
 #include <errno.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+#pragma GCC visibility push(default)
+
 /* X(NAME, errno, text): why a place cannot be probed, or not by a better tactic. */
 #define TL_WHYS(X)                                                                                                     \
     X(NONE, 0, "nothing is wrong")                                                                                     \
@@ -59,5 +64,10 @@ struct tl_error {
 
 /* Fills *error (NULL is allowed) and returns `code`, so that callers write `return tl_fail(error, -ENOENT, "…", …)`. */
 int tl_fail(struct tl_error *error, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+#pragma GCC visibility pop
+#ifdef __cplusplus
+}
+#endif
 
 #endif
