@@ -73,7 +73,7 @@ static void tell(const struct changes *changes, size_t first)
 {
     struct tl_modules modules;
     struct tl_error error;
-    if (tl_modules_read(changes->placed->modules.pid, &modules, &error))
+    if (tl_modules_read(tl_remote_facts(changes->placed->remote)->pid, &modules, &error))
         return;
     for (size_t i = first; i < changes->seen_count; i++) {
         bool meant = false;

@@ -23,6 +23,7 @@ static const char usage_probe[] =
     "usage: trapline %s [OPTIONS] -e SPEC... (-p PID | -- CMD [ARG...])\n"
     "  -e SPEC    what to probe: malloc, 'libc!mem*', 'r libc:read ret=$retval', ...; may be repeated\n"
     "  -p PID     a running process\n"
+    "  -f         follow children\n"
     "  -o FILE    write events to FILE instead of standard output\n"
     "  -t SECONDS stop after a time\n"
     "  --json     one JSON object a line\n"
@@ -162,8 +163,8 @@ static int read_option(int option, const char *command, unsigned takes, struct o
     case LONG_TACTIC:
         return read_tactics(optarg, &options->tactics) ? 0 : EXIT_USAGE;
     case 'f':
-        complain("-f: following children is not available yet");
-        return EXIT_USAGE;
+        options->follow = true;
+        return 0;
     case 'k':
         options->stacks = true;
         return 0;

@@ -22,7 +22,7 @@ struct options {
     uint64_t limit;     /* events; 0: none */
     double seconds;     /* 0: none */
     uint32_t tactics;   /* as in struct tl_plan_options */
-    bool json, quiet, verbose, block, stacks, every_instruction;
+    bool follow, json, quiet, verbose, block, stacks, every_instruction;
     char **rest; /* list: PATH and GLOB */
     size_t rest_count;
 };

@@ -50,25 +50,26 @@ static void say_notice(void *context, const char *text)
         complain("%s", text);
 }
 
-static int select_probes(struct placed *placed, const struct options *options, const struct tl_spec *const *specs,
-                         size_t spec_count)
+static int read_modules(struct placed *placed)
 {
     struct tl_error error;
     if (tl_modules_read(tl_remote_facts(placed->remote)->pid, &placed->modules, &error)) {
         complain("%s", error.text);
         return EXIT_FAILED;
     }
+    return 0;
+}
+
+/* 0 or -errno, with the reason and the spec that is to blame. */
+static int select_probes(struct placed *placed, const struct options *options, const struct tl_spec *const *specs,
+                         size_t spec_count, size_t *failed, struct tl_error *error)
+{
     struct tl_select_options select = {.every_instruction = options->every_instruction,
                                        .read = read_target,
                                        .host = placed->remote,
                                        .notice = say_notice,
                                        .notice_context = (void *)(uintptr_t)options};
-    size_t failed = 0;
-    if (tl_select(specs, spec_count, &placed->modules, &select, &placed->selection, &failed, &error)) {
-        complain("%s: %s", specs[failed]->text, error.text);
-        return EXIT_FAILED;
-    }
-    return 0;
+    return tl_select(specs, spec_count, &placed->modules, &select, &placed->selection, failed, error);
 }
 
 static uint32_t processors(void)
@@ -171,15 +172,29 @@ static size_t mappings_left(size_t used)
     return limit > used + MAPPINGS_SPARE ? limit - used - MAPPINGS_SPARE : 0;
 }
 
-static int make_region(struct placed *placed)
+static int make_region(struct placed *placed, struct tl_error *error)
 {
     size_t pool = placed->selection.site_count * POOL_BYTES_A_SITE + POOL_BYTES_SPARE + tl_blob_size;
-    struct tl_error error;
-    if (tl_remote_region(placed->remote, placed->assembly.layout->area_size, pool, &placed->region, &error)) {
-        complain("%s", error.text);
-        return EXIT_FAILED;
-    }
-    return 0;
+    return tl_remote_region(placed->remote, placed->assembly.layout->area_size, pool, &placed->region, error);
+}
+
+/* The plan is made and there is room for it: into the target with it. */
+static int carry_out(struct placed *placed, uint64_t runtime_addr)
+{
+    struct tl_runtime runtime = {.code = placed->blob, .size = tl_blob_size, .addr = runtime_addr};
+    placed->assembly.layout->heartbeat = tl_clock_tsc();
+    placed->assembly.layout->heartbeat_max = reader_dead_ticks;
+    memcpy(placed->region.area, placed->assembly.image, placed->assembly.image_size);
+    ((struct tl_hit_control *)placed->region.area)->pid = (uint32_t)tl_remote_facts(placed->remote)->ns_pid;
+    memcpy(placed->blob, tl_blob, tl_blob_size);
+    tl_blob_prepare(placed->blob, placed->region.area_addr);
+    runtime.gate = (struct tl_gate){.enter = runtime.addr + tl_blob_enter(),
+                                    .counts = placed->region.area_addr + placed->assembly.layout->blocks,
+                                    .claim = runtime.addr + tl_blob_claim()};
+    int error = tl_apply(tl_remote_port(placed->remote), placed->selection.sites, placed->selection.site_count,
+                         &placed->plan, &runtime, &placed->applied);
+    placed->in_place = error == 0;
+    return error;
 }
 
 /* One try: 0; an exit status; or -EEXIST, to try again, and -ERESTART when probes had to be refused after all. */
@@ -219,40 +234,30 @@ static int try_plan(struct placed *placed, const struct options *options)
         complain("%s", why.text);
         return EXIT_FAILED;
     }
-    placed->assembly.layout->heartbeat = tl_clock_tsc();
-    placed->assembly.layout->heartbeat_max = reader_dead_ticks;
-    memcpy(placed->region.area, placed->assembly.image, placed->assembly.image_size);
-    tl_blob_prepare(placed->blob, placed->region.area_addr);
-    runtime.gate = (struct tl_gate){.enter = runtime.addr + tl_blob_enter(),
-                                    .counts = placed->region.area_addr + placed->assembly.layout->blocks,
-                                    .claim = runtime.addr + tl_blob_claim()};
-    error = tl_apply(tl_remote_port(placed->remote), placed->selection.sites, placed->selection.site_count,
-                     &placed->plan, &runtime, &placed->applied);
+    error = carry_out(placed, runtime.addr);
     if (error == -EEXIST)
         return error;
     if (error) {
         complain("the probes cannot be placed: %s", tl_remote_last_error(placed->remote));
         return EXIT_FAILED;
     }
-    placed->in_place = true;
     return 0;
 }
 
-int place_probes(struct placed *placed, const struct options *options, const struct tl_spec *const *specs,
-                 size_t spec_count, bool count)
+/* What was selected goes into the target. */
+static int place_selected(struct placed *placed, const struct options *options, bool count)
 {
-    int status = select_probes(placed, options, specs, spec_count);
-    if (status)
-        return status;
+    struct tl_error error;
     placed->blob = malloc(tl_blob_size);
     if (!placed->blob) {
         complain("out of memory");
         return EXIT_FAILED;
     }
-    memcpy(placed->blob, tl_blob, tl_blob_size);
-    status = assemble(placed, options, count);
-    if (!status)
-        status = make_region(placed);
+    int status = assemble(placed, options, count);
+    if (!status && make_region(placed, &error)) {
+        complain("%s", error.text);
+        status = EXIT_FAILED;
+    }
     for (int tries = 0; !status && tries < PLAN_TRIES; tries++) {
         /* Planned while it runs, as long as it leaves us the time; a program that maps and unmaps all along is held. */
         const struct tl_port *port = tl_remote_port(placed->remote);
@@ -274,6 +279,79 @@ int place_probes(struct placed *placed, const struct options *options, const str
     return status;
 }
 
+int place_probes(struct placed *placed, const struct options *options, const struct tl_spec *const *specs,
+                 size_t spec_count, bool count)
+{
+    int status = read_modules(placed);
+    size_t failed = 0;
+    struct tl_error error;
+    if (!status && select_probes(placed, options, specs, spec_count, &failed, &error)) {
+        complain("%s: %s", specs[failed]->text, error.text);
+        status = EXIT_FAILED;
+    }
+    return status ? status : place_selected(placed, options, count);
+}
+
+int place_probes_followed(struct placed *placed, const struct options *options, const struct tl_spec *const *specs,
+                          size_t spec_count, bool count, bool *matched)
+{
+    int status = read_modules(placed);
+    const struct tl_spec **left = calloc(spec_count, sizeof *left);
+    size_t *index = calloc(spec_count, sizeof *index), used = 0, failed = 0;
+    if (!status && !(left && index)) {
+        complain("out of memory");
+        status = EXIT_FAILED;
+    }
+    for (; !status && used < spec_count; used++) {
+        left[used] = specs[used];
+        index[used] = used;
+    }
+    struct tl_error error;
+    while (!status && used && select_probes(placed, options, left, used, &failed, &error)) {
+        if (options->verbose)
+            complain("process %d: %s: %s", tl_remote_facts(placed->remote)->pid, left[failed]->text, error.text);
+        tl_selection_free(&placed->selection);
+        used--;
+        memmove(&left[failed], &left[failed + 1], (used - failed) * sizeof *left);
+        memmove(&index[failed], &index[failed + 1], (used - failed) * sizeof *index);
+    }
+    for (size_t i = 0; !status && i < used; i++)
+        matched[index[i]] = true;
+    free(left);
+    free(index);
+    return status || !used ? status : place_selected(placed, options, count);
+}
+
+int place_copy(struct placed *placed, struct placed *parent)
+{
+    struct placed *lender = parent->lender ? parent->lender : parent;
+    struct tl_remote *remote = placed->remote;
+    struct tl_error error;
+    if (!parent->in_place || !(placed->blob = malloc(tl_blob_size)))
+        return -ENOMEM;
+    placed->modules = lender->modules;
+    placed->selection = lender->selection;
+    placed->assembly = lender->assembly;
+    placed->plan = lender->plan;
+    int result = make_region(placed, &error);
+    struct tl_runtime runtime = {.size = tl_blob_size};
+    size_t pool = tl_apply_pool_size(&placed->plan, &runtime);
+    if (!result && pool > placed->region.pool_size)
+        result = tl_remote_grow_pool(remote, pool, &placed->region, &error);
+    if (!result)
+        result = carry_out(placed, parent->applied.runtime_addr);
+    if (!result) {
+        placed->lender = lender;
+        lender->borrowers++;
+        return 0;
+    }
+    if (placed->region.area)
+        tl_remote_remove(remote, NULL);
+    free(placed->blob);
+    *placed = (struct placed){.remote = remote};
+    return result;
+}
+
 int place_remove(struct placed *placed)
 {
     if (!placed->in_place)
@@ -292,6 +370,12 @@ int place_remove(struct placed *placed)
     return error;
 }
 
+void place_withdraw(struct placed *placed)
+{
+    if (placed->in_place && tl_apply_remove(&placed->applied, 0) == 0)
+        placed->in_place = false;
+}
+
 void place_leave(struct placed *placed)
 {
     struct tl_error error;
@@ -304,10 +388,15 @@ void place_leave(struct placed *placed)
 void place_free(struct placed *placed)
 {
     tl_applied_free(&placed->applied);
+    free(placed->blob);
+    if (placed->lender) {
+        placed->lender->borrowers--;
+        memset(placed, 0, sizeof *placed);
+        return;
+    }
     tl_plan_free(&placed->plan);
     tl_assembly_free(&placed->assembly);
     tl_selection_free(&placed->selection);
     tl_modules_free(&placed->modules);
-    free(placed->blob);
     memset(placed, 0, sizeof *placed);
 }

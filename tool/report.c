@@ -8,7 +8,8 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { OUTPUT_BUFFER = 1 << 16 };
+/* SETTLE_NS: how long an event may be on its way to us; see src/trace/merge.c. */
+enum { OUTPUT_BUFFER = 1 << 16, SETTLE_NS = 100000 };
 
 static size_t refused_probes(const struct placed *placed)
 {
@@ -26,9 +27,9 @@ static enum tl_why first_refusal(const struct tl_selection *selection)
     return why;
 }
 
-int report_open(struct report *report, const struct options *options, const struct placed *placed, bool count)
+int report_open(struct report *report, const struct options *options, bool count)
 {
-    *report = (struct report){.options = options, .placed = placed, .count = count, .out = stdout};
+    *report = (struct report){.options = options, .count = count, .out = stdout};
     report->format = options->json ? &tl_format_json : &tl_format_text;
     if (options->output && !(report->out = fopen(options->output, "we"))) {
         complain("%s: %s", options->output, strerror(errno));
@@ -38,12 +39,13 @@ int report_open(struct report *report, const struct options *options, const stru
     return 0;
 }
 
-int report_refusals(struct report *report)
+int report_refusals(struct report *report, const struct placed *placed)
 {
     const struct options *options = report->options;
-    const struct tl_selection *selection = &report->placed->selection;
-    size_t refused = refused_probes(report->placed), left = selection->probe_count - refused;
+    const struct tl_selection *selection = &placed->selection;
+    size_t refused = refused_probes(placed), left = selection->probe_count - refused;
     bool named = false;
+    report->refused += refused;
     for (size_t i = 0; i < selection->probe_count; i++) {
         const struct tl_probe *probe = &selection->probes[i];
         if (probe->why == TL_WHY_NONE)
@@ -58,8 +60,8 @@ int report_refusals(struct report *report)
     if (refused && !named && !options->verbose && !options->quiet && !options->json)
         complain("%zu of %zu probes refused (-v says why)", refused, selection->probe_count);
     if (options->verbose)
-        complain("%zu probes at %zu places in place", left, report->placed->plan.write_count);
-    if (left && !named)
+        complain("%zu probes at %zu places in place", left, placed->plan.write_count);
+    if ((left || options->follow) && !named)
         return 0;
     if (!named)
         complain("no probe is left to place: %s", tl_why_text(first_refusal(selection)));
@@ -77,6 +79,18 @@ static int resolve_thread(void *context, uint32_t tid, uint64_t fs_base)
     return tl_remote_thread(placed->remote, fs_base, &found) ? 0 : found;
 }
 
+static void free_source(struct source *source)
+{
+    tl_reader_close(source->reader);
+    tl_tasks_close(source->tasks);
+    stacks_close(source->stacks);
+    for (size_t i = 0; source->args && i < source->placed->selection.probe_count; i++)
+        free(source->args[i]);
+    free(source->args);
+    free(source->infos);
+    *source = (struct source){0};
+}
+
 static struct tl_arg_info *describe_args(const struct tl_spec *spec)
 {
     struct tl_arg_info *args = calloc(spec->arg_count + 1, sizeof *args);
@@ -88,14 +102,14 @@ static struct tl_arg_info *describe_args(const struct tl_spec *spec)
     return args;
 }
 
-static int describe_probes(struct report *report)
+static int describe_probes(struct source *source)
 {
-    const struct tl_selection *selection = &report->placed->selection;
-    report->infos = calloc(selection->probe_count + 1, sizeof *report->infos);
-    report->args = calloc(selection->probe_count + 1, sizeof *report->args);
-    for (size_t i = 0; report->infos && report->args && i < selection->probe_count; i++) {
+    const struct tl_selection *selection = &source->placed->selection;
+    source->infos = calloc(selection->probe_count + 1, sizeof *source->infos);
+    source->args = calloc(selection->probe_count + 1, sizeof *source->args);
+    for (size_t i = 0; source->infos && source->args && i < selection->probe_count; i++) {
         const struct tl_probe *probe = &selection->probes[i];
-        struct tl_probe_info *info = &report->infos[i];
+        struct tl_probe_info *info = &source->infos[i];
         info->name = probe->name;
         info->how = tl_tactic_name(probe->tactic);
         info->arg_count = probe->spec->arg_count;
@@ -103,25 +117,27 @@ static int describe_probes(struct report *report)
             continue;
         /* Neighbours come from the same spec: they share its description. */
         if (i && selection->probes[i - 1].spec == probe->spec)
-            info->args = report->infos[i - 1].args;
-        else if (!(info->args = report->args[i] = describe_args(probe->spec)))
+            info->args = source->infos[i - 1].args;
+        else if (!(info->args = source->args[i] = describe_args(probe->spec)))
             return -ENOMEM;
     }
-    return report->infos && report->args ? 0 : -ENOMEM;
+    return source->infos && source->args ? 0 : -ENOMEM;
 }
 
-int report_start(struct report *report)
+int report_add(struct report *report, struct source *source, const struct placed *placed)
 {
-    const struct placed *placed = report->placed;
     const struct tl_remote_facts *facts = tl_remote_facts(placed->remote);
-    if (describe_probes(report) ||
+    *source = (struct source){.next = report->sources, .report = report, .placed = placed};
+    if (describe_probes(source) ||
         tl_tasks_open(facts->pid, facts->pid != facts->ns_pid, resolve_thread, (void *)(uintptr_t)placed,
-                      &report->tasks) ||
-        tl_reader_open(placed->region.area, placed->region.area_size, placed->assembly.layout, NULL, &report->reader)) {
+                      &source->tasks) ||
+        tl_reader_open(placed->region.area, placed->region.area_size, placed->assembly.layout, NULL, &source->reader)) {
         complain("out of memory");
+        free_source(source);
         return EXIT_FAILED;
     }
-    return report->options->stacks ? stacks_open(facts->pid, &report->stacks) : 0;
+    report->sources = source;
+    return report->options->stacks ? stacks_open(facts->pid, &source->stacks) : 0;
 }
 
 static void describe_address(void *context, uint64_t addr, char *text, size_t size)
@@ -132,20 +148,95 @@ static void describe_address(void *context, uint64_t addr, char *text, size_t si
 
 static int show(void *context, const struct tl_record *record)
 {
-    struct report *report = context;
-    const struct tl_selection *selection = &report->placed->selection;
-    struct tl_hit_line line = {.probe = &report->infos[record->probe],
+    struct source *source = context;
+    struct report *report = source->report;
+    const struct tl_selection *selection = &source->placed->selection;
+    struct tl_hit_line line = {.probe = &source->infos[record->probe],
                                .record = record,
-                               .pid = tl_remote_facts(report->placed->remote)->pid,
+                               .pid = tl_remote_facts(source->placed->remote)->pid,
                                .addr = selection->sites[record->site].addr,
                                .describe = describe_address,
-                               .describe_context = (void *)(uintptr_t)report->placed};
-    line.tid = tl_tasks_find(report->tasks, record->tid, record->fs_base, record->time_ns, &line.comm);
-    if (report->stacks)
-        stacks_add(report->stacks, record, &line);
+                               .describe_context = (void *)(uintptr_t)source->placed};
+    line.tid = tl_tasks_find(source->tasks, record->tid, record->fs_base, record->time_ns, &line.comm);
+    if (source->stacks)
+        stacks_add(source->stacks, record, &line);
     report->format->hit(report->out, &line);
     report->shown++;
     return report_is_full(report);
+}
+
+/* With several processes nothing is shown as it is read: others may have older events. */
+static int hold(void *context, const struct tl_record *record)
+{
+    struct source *source = context;
+    struct report *report = source->report;
+    if (report->held_count == report->held_room) {
+        size_t room = report->held_room ? report->held_room * 2 : 256;
+        struct held *more = realloc(report->held, room * sizeof *more);
+        if (!more)
+            return show(source, record);
+        report->held = more;
+        report->held_room = room;
+    }
+    uint8_t *bytes = malloc(record->size ? record->size : 1);
+    if (!bytes)
+        return show(source, record);
+    memcpy(bytes, record->bytes, record->size);
+    struct held *held = &report->held[report->held_count++];
+    *held = (struct held){.source = source, .record = *record, .arrived = report->arrived++};
+    held->record.bytes = bytes;
+    return 0;
+}
+
+static int by_time(const void *left, const void *right)
+{
+    const struct held *a = left, *b = right;
+    if (a->record.time_ns != b->record.time_ns)
+        return a->record.time_ns < b->record.time_ns ? -1 : 1;
+    return a->arrived < b->arrived ? -1 : a->arrived > b->arrived;
+}
+
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* A fast program can have written more than is shown in seconds; its probes come out at the time asked for. */
+struct hurry {
+    struct source *source;
+    const volatile sig_atomic_t *interrupted;
+    uint64_t deadline_ns;
+};
+
+static bool is_late(const struct hurry *hurry)
+{
+    return *hurry->interrupted || now_ns() >= hurry->deadline_ns;
+}
+
+static int show_in_time(void *context, const struct tl_record *record)
+{
+    const struct hurry *hurry = context;
+    return show(hurry->source, record) || is_late(hurry);
+}
+
+/* Show what is older than `bound`, in order of time. `hurry`: NULL if there is none. */
+static size_t show_held(struct report *report, uint64_t bound, const struct hurry *hurry)
+{
+    size_t shown = 0;
+    qsort(report->held, report->held_count, sizeof *report->held, by_time);
+    for (; shown < report->held_count && report->held[shown].record.time_ns < bound; shown++) {
+        if (hurry && is_late(hurry))
+            break;
+        struct held *held = &report->held[shown];
+        if (!report_is_full(report))
+            show(held->source, &held->record);
+        free((void *)(uintptr_t)held->record.bytes);
+    }
+    report->held_count -= shown;
+    memmove(report->held, report->held + shown, report->held_count * sizeof *report->held);
+    return shown;
 }
 
 /* The first failure is said. That nobody reads on is none: who closes the pipe has seen enough. */
@@ -158,27 +249,21 @@ static void flush(struct report *report)
         complain("%s: %s", report->options->output ? report->options->output : "standard output", strerror(errno));
 }
 
-struct hurry {
-    struct report *report;
-    const volatile sig_atomic_t *interrupted;
-    uint64_t deadline_ns;
-};
-
-/* A fast program can have written more than is shown in seconds; its probes come out at the time asked for. */
-static int show_in_time(void *context, const struct tl_record *record)
+/* Whatever is older than the beginning of this round has been read in it, from all of them. */
+static size_t poll_all(struct report *report, const struct hurry *hurry)
 {
-    const struct hurry *hurry = context;
-    struct timespec now;
-    int full = show(hurry->report, record);
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return full || *hurry->interrupted ||
-           (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec >= hurry->deadline_ns;
+    uint64_t now = now_ns();
+    for (struct source *source = report->sources; source; source = source->next)
+        tl_reader_poll(source->reader, hold, source);
+    return show_held(report, now - SETTLE_NS, hurry);
 }
 
 size_t report_poll(struct report *report, const volatile sig_atomic_t *interrupted, uint64_t deadline_ns)
 {
-    struct hurry hurry = {report, interrupted, deadline_ns};
-    size_t events = tl_reader_poll(report->reader, show_in_time, &hurry);
+    struct hurry hurry = {report->sources, interrupted, deadline_ns};
+    size_t events = report->options->follow ? poll_all(report, &hurry) : 0;
+    if (!report->options->follow && report->sources)
+        events = tl_reader_poll(report->sources->reader, show_in_time, &hurry);
     if (events)
         flush(report);
     return events;
@@ -189,76 +274,108 @@ bool report_is_full(const struct report *report)
     return report->write_failed || (report->options->limit && report->shown >= report->options->limit);
 }
 
-/* The busiest first; otherwise in the order of the specs and of their addresses. */
-static int by_hits(const void *left, const void *right)
+static void add_totals(struct tl_reader_totals *sum, const struct tl_reader_totals *more)
 {
-    const struct tl_count_line *a = left, *b = right;
-    if (a->hits != b->hits)
-        return a->hits > b->hits ? -1 : 1;
-    return a->probe < b->probe ? -1 : a->probe > b->probe;
+    sum->seen += more->seen;
+    sum->lost += more->lost;
+    sum->missed += more->missed;
+    sum->late += more->late;
+    sum->damaged += more->damaged;
+    sum->unfinished += more->unfinished;
 }
 
-static uint64_t report_counts(struct report *report)
+/* Its probes go into the table. */
+static void add_counts(struct report *report, const struct placed *placed, const struct tl_reader *reader)
 {
-    const struct tl_selection *selection = &report->placed->selection;
-    uint64_t *counts = calloc(selection->probe_count, sizeof *counts), total = 0;
-    uint64_t *missed = calloc(selection->probe_count, sizeof *missed);
-    struct tl_count_line *lines = calloc(selection->probe_count, sizeof *lines);
-    size_t used = 0;
-    if (counts && missed && lines) {
-        tl_reader_counts(report->reader, counts);
-        tl_reader_missed(report->reader, missed);
-        for (size_t i = 0; i < selection->probe_count; i++) {
-            total += counts[i];
-            bool of_glob = selection->probes[i].spec->is_glob;
-            bool hit = counts[i] || missed[i];
-            if (selection->probes[i].why == TL_WHY_NONE && (hit || !of_glob || report->options->verbose))
-                lines[used++] =
-                    (struct tl_count_line){.probe = &report->infos[i], .hits = counts[i], .missed = missed[i]};
-        }
-        qsort(lines, used, sizeof *lines, by_hits);
-        report->format->counts(report->out, lines, used);
-    } else {
-        complain("out of memory");
+    const struct tl_selection *selection = &placed->selection;
+    uint64_t *counts = calloc(selection->probe_count + 1, sizeof *counts);
+    uint64_t *missed = calloc(selection->probe_count + 1, sizeof *missed);
+    bool failed = !counts || !missed;
+    if (!failed) {
+        tl_reader_counts(reader, counts);
+        tl_reader_missed(reader, missed);
     }
+    for (size_t i = 0; !failed && i < selection->probe_count; i++) {
+        const struct tl_probe *probe = &selection->probes[i];
+        if (probe->why == TL_WHY_NONE)
+            failed = !tally_add(&report->tally, probe, counts[i], missed[i]);
+    }
+    tally_next(&report->tally);
+    if (failed)
+        complain("out of memory");
     free(counts);
     free(missed);
-    free(lines);
-    return total;
+}
+
+/* All that is held of a source that has ended. Once that is long enough ago, the others have shown all that is older.
+ */
+static void show_rest(struct report *report, const struct source *source)
+{
+    if (report->held_count) {
+        nanosleep(&(struct timespec){.tv_nsec = 2 * SETTLE_NS}, NULL);
+        poll_all(report, NULL);
+    }
+    for (size_t i = 0; i < report->held_count; i++) {
+        if (report->held[i].source == source) {
+            show_held(report, UINT64_MAX, NULL);
+            return;
+        }
+    }
+}
+
+void report_end(struct report *report, struct source *source)
+{
+    if (!source->reader)
+        return;
+    struct tl_reader_totals totals;
+    bool many = report->options->follow;
+    if (!report_is_full(report))
+        tl_reader_drain(source->reader, many ? hold : show, source);
+    if (many)
+        show_rest(report, source);
+    tl_reader_totals(source->reader, &totals);
+    add_totals(&report->totals, &totals);
+    if (report->count)
+        add_counts(report, source->placed, source->reader);
+    struct source **at = &report->sources;
+    while (*at && *at != source)
+        at = &(*at)->next;
+    if (*at)
+        *at = source->next;
+    free_source(source);
+    flush(report);
 }
 
 void report_finish(struct report *report)
 {
-    struct tl_reader_totals totals = {0};
-    if (report->reader) {
-        if (!report_is_full(report))
-            tl_reader_drain(report->reader, show, report);
-        tl_reader_totals(report->reader, &totals);
-    }
-    struct tl_summary_line summary = {
-        .missed = totals.missed, .lost = totals.lost, .refused = refused_probes(report->placed)};
-    summary.hits = report->count && report->reader ? report_counts(report) : report->shown;
-    summary.hits += totals.lost + totals.missed;
+    const struct tl_reader_totals *totals = &report->totals;
+    struct tl_summary_line summary = {.missed = totals->missed, .lost = totals->lost, .refused = report->refused};
+    summary.hits = report->shown;
+    if (report->count)
+        summary.hits = tally_show(&report->tally, report->options->verbose, report->format, report->out);
+    summary.hits += totals->lost + totals->missed;
     report->format->summary(report->out, &summary);
-    if (totals.late)
-        complain("%llu events are out of order: a thread was in a hit for long", (unsigned long long)totals.late);
-    if (totals.damaged)
+    if (totals->late)
+        complain("%llu events are out of order: a thread was in a hit for long", (unsigned long long)totals->late);
+    if (totals->damaged)
         complain("the program wrote into trapline's memory: events were thrown away %llu times",
-                 (unsigned long long)totals.damaged);
-    if (totals.unfinished)
-        complain("%llu hits were cut off by a longjmp or by the program's end", (unsigned long long)totals.unfinished);
+                 (unsigned long long)totals->damaged);
+    if (totals->unfinished)
+        complain("%llu hits were cut off by a longjmp or by the program's end", (unsigned long long)totals->unfinished);
     flush(report);
 }
 
 void report_close(struct report *report)
 {
-    tl_reader_close(report->reader);
-    tl_tasks_close(report->tasks);
-    stacks_close(report->stacks);
-    for (size_t i = 0; report->args && report->placed && i < report->placed->selection.probe_count; i++)
-        free(report->args[i]);
-    free(report->args);
-    free(report->infos);
+    while (report->sources) {
+        struct source *source = report->sources;
+        report->sources = source->next;
+        free_source(source);
+    }
+    for (size_t i = 0; i < report->held_count; i++)
+        free((void *)(uintptr_t)report->held[i].record.bytes);
+    free(report->held);
+    tally_free(&report->tally);
     if (report->out && report->out != stdout)
         fclose(report->out);
     memset(report, 0, sizeof *report);

@@ -7,6 +7,7 @@
 
 #include "place.h"
 #include "stacks.h"
+#include "tally.h"
 
 #include <signal.h>
 
@@ -14,33 +15,56 @@
 #include "trace/show.h"
 #include "trace/tasks.h"
 
-struct report {
-    const struct options *options;
+/* One program with probes in it, as long as its events are read. */
+struct source {
+    struct source *next;
+    struct report *report;
     const struct placed *placed;
-    bool count;
-    FILE *out;
-    const struct tl_format *format;
     struct tl_reader *reader;
     struct tl_tasks *tasks;
     struct stacks *stacks;       /* NULL: none asked for */
     struct tl_probe_info *infos; /* by probe */
     struct tl_arg_info **args;   /* by spec, in the order of the probes' first use */
-    uint64_t shown;
+};
+
+/* An event that waits for older ones of other processes. */
+struct held {
+    struct source *source;
+    struct tl_record record; /* its bytes are its own */
+    uint64_t arrived;
+};
+
+struct report {
+    const struct options *options;
+    bool count;
+    FILE *out;
+    const struct tl_format *format;
+    struct source *sources;
+    struct held *held;
+    size_t held_count, held_room;
+    uint64_t arrived;
+    struct tally tally;
+    struct tl_reader_totals totals; /* of sources that have ended */
+    uint64_t shown, refused;
     bool write_failed;
 };
 
 /* Open the output. 0 or an exit status; what is wrong was said. */
-int report_open(struct report *report, const struct options *options, const struct placed *placed, bool count);
-/* Say which probes were refused. 0; EXIT_FAILED when a probe that was named by itself was, or when none is left. */
-int report_refusals(struct report *report);
-/* The probes are in place: get ready to read. 0 or an exit status. */
-int report_start(struct report *report);
+int report_open(struct report *report, const struct options *options, bool count);
+/* Say which probes were refused. 0; EXIT_FAILED when a probe that was named by itself was, or (unless there may be
+ * others, in processes that are followed) when none is left. */
+int report_refusals(struct report *report, const struct placed *placed);
+/* The probes are in place: get ready to read. 0 or an exit status. `source` and what it is made of belong to the report
+ * until it has ended. */
+int report_add(struct report *report, struct source *source, const struct placed *placed);
+/* No hit can come from there any more: what is left is read, and its counts are added up. */
+void report_end(struct report *report, struct source *source);
 /* Show the events that have come, or those of them that there is time for: until *interrupted, or CLOCK_MONOTONIC has
  * reached deadline_ns. Returns how many. */
 size_t report_poll(struct report *report, const volatile sig_atomic_t *interrupted, uint64_t deadline_ns);
 /* Whether there is no point in going on: -n is reached, or nobody reads us. */
 bool report_is_full(const struct report *report);
-/* After the probes have been taken out: what is left, the table, the summary. */
+/* After all sources have ended: the table, the summary. */
 void report_finish(struct report *report);
 void report_close(struct report *report); /* a zeroed one is allowed */
 

@@ -4,9 +4,7 @@
  */
 #include "session.h"
 
-#include "changes.h"
-#include "place.h"
-#include "report.h"
+#include "processes.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -16,23 +14,15 @@
 #include <sys/wait.h>
 #include <time.h>
 
-enum {
-    BUSY_WAIT_MS = 1,
-    IDLE_WAIT_MS = 4,
-    ABANDON_MS = 1000,
-    SIGNAL_EXIT = 128,
-    END_WAIT_MS = 200 /* a signal may come between the look and the wait */
-};
+enum { BUSY_WAIT_MS = 1, IDLE_WAIT_MS = 4, SIGNAL_EXIT = 128 };
 
 struct session {
     const struct options *options;
     bool count;
     struct tl_spec **specs;
-    struct placed placed;
+    struct processes processes;
     struct report report;
-    struct changes changes;
-    bool gone;  /* the target has ended */
-    int status; /* its wait status, if we launched it */
+    bool gone; /* the target has ended, and with -f all that came from it */
 };
 
 static volatile sig_atomic_t interrupted;
@@ -72,30 +62,6 @@ static int parse_specs(struct session *session)
     return 0;
 }
 
-static int attach(struct session *session)
-{
-    const struct options *options = session->options;
-    struct tl_error error;
-    int failed = options->pid ? tl_remote_open(options->pid, &session->placed.remote, &error)
-                              : tl_remote_launch(options->command, &session->placed.remote, &error);
-    if (failed) {
-        complain("%s", error.text);
-        return EXIT_FAILED;
-    }
-    return 0;
-}
-
-/* A command that we launched and whose probes could not be placed never runs. Its memory goes a moment before it does:
- * wait for that, within reason, or taking out probes would complain of what is missing. */
-static void abandon(struct session *session)
-{
-    struct tl_remote *remote = session->placed.remote;
-    if (!remote || !tl_remote_facts(remote)->launched)
-        return;
-    kill(tl_remote_facts(remote)->pid, SIGKILL);
-    tl_remote_poll(remote, ABANDON_MS, &session->gone, &session->status);
-}
-
 static uint64_t now_ns(void)
 {
     struct timespec time;
@@ -116,11 +82,8 @@ static void watch(struct session *session)
         uint64_t left_ms = (deadline - now) / 1000000 + 1;
         if ((uint64_t)wait > left_ms)
             wait = (int)left_ms;
-        if (tl_remote_poll(session->placed.remote, wait, &session->gone, &session->status) == -EINTR)
+        if (processes_poll(&session->processes, wait, &session->gone) == -EINTR)
             break;
-        if (!session->gone && changes_exec(&session->changes))
-            break;
-        changes_libraries(&session->changes, now);
         size_t events = report_poll(&session->report, &interrupted, deadline);
         /* A burst is followed closely; when nothing happens, looking costs nothing. */
         wait = events ? BUSY_WAIT_MS : wait * 2 > IDLE_WAIT_MS ? IDLE_WAIT_MS : wait * 2 + 1;
@@ -129,40 +92,30 @@ static void watch(struct session *session)
 
 /* A command that we launched goes on to its own end after its probes are gone; we wait for it, unless we were told to
  * go. */
-static void await_end(struct session *session)
+static int exit_status(struct session *session)
 {
-    while (session->options->command && !session->gone && !interrupted)
-        tl_remote_poll(session->placed.remote, END_WAIT_MS, &session->gone, &session->status);
-}
-
-static int exit_status(const struct session *session)
-{
+    int status = 0;
+    bool ended = false;
     if (session->options->pid)
-        return session->placed.stuck ? EXIT_FAILED : EXIT_FINE;
-    if (!session->gone)
-        return SIGNAL_EXIT + (interrupted ? interrupted : SIGINT);
-    return WIFSIGNALED(session->status) ? SIGNAL_EXIT + WTERMSIG(session->status) : WEXITSTATUS(session->status);
+        return session->processes.stuck ? EXIT_FAILED : EXIT_FINE;
+    while (!ended && !interrupted)
+        ended = processes_await_first(&session->processes, &status);
+    if (!ended)
+        return SIGNAL_EXIT + interrupted;
+    return WIFSIGNALED(status) ? SIGNAL_EXIT + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
 static int run_placed(struct session *session)
 {
-    struct placed *placed = &session->placed;
-    struct tl_error error;
-    int status = report_start(&session->report);
+    int status = processes_release(&session->processes);
     if (status)
         return status;
-    if (tl_remote_release(placed->remote, &error)) {
-        complain("%s", error.text);
-        return EXIT_FAILED;
-    }
-    session->changes = (struct changes){
-        .options = session->options, .placed = placed, .specs = (const struct tl_spec *const *)session->specs};
     watch(session);
-    place_remove(placed);
+    processes_end(&session->processes);
     report_finish(&session->report);
-    place_leave(placed);
-    await_end(session);
-    return exit_status(session);
+    bool matched = processes_all_matched(&session->processes);
+    status = exit_status(session);
+    return matched ? status : EXIT_FAILED;
 }
 
 int session_run(const struct options *options, bool count)
@@ -170,26 +123,16 @@ int session_run(const struct options *options, bool count)
     struct session session = {.options = options, .count = count};
     catch_signals();
     int status = parse_specs(&session);
+    session.processes = (struct processes){
+        .options = options, .specs = (const struct tl_spec *const *)session.specs, .report = &session.report};
     if (!status)
-        status = report_open(&session.report, options, &session.placed, count);
+        status = report_open(&session.report, options, count);
     if (!status)
-        status = attach(&session);
-    if (!status) {
-        status = place_probes(&session.placed, options, (const struct tl_spec *const *)session.specs,
-                              options->spec_count, count);
-        if (!status)
-            status = report_refusals(&session.report);
-        if (!status)
-            status = run_placed(&session);
-        else
-            abandon(&session);
-        place_leave(&session.placed);
-    }
+        status = processes_begin(&session.processes);
+    if (!status)
+        status = run_placed(&session);
     report_close(&session.report);
-    changes_free(&session.changes);
-    struct tl_remote *remote = session.placed.remote;
-    place_free(&session.placed);
-    tl_remote_close(remote);
+    processes_free(&session.processes);
     for (size_t i = 0; session.specs && i < options->spec_count; i++)
         tl_spec_free(session.specs[i]);
     free(session.specs);

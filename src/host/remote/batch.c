@@ -30,7 +30,7 @@ static int watch(struct tl_remote *r, pid_t tid)
         int status;
         pid_t got = waitpid(tid, &status, __WALL | WNOHANG);
         if (got == tid && !WIFSTOPPED(status)) {
-            if (tid == r->pid && r->facts.launched) {
+            if (tid == r->pid && (r->facts.launched || r->follow)) {
                 r->reaped = true;
                 r->status = status;
             }

@@ -122,7 +122,7 @@ static int one_mode(void *context, int tid)
 }
 
 /* With seccomp an injected call may end the target, unless the filters sleep meanwhile, which takes CAP_SYS_ADMIN. */
-static int check_seccomp(struct tl_remote *r, struct tl_error *error)
+int tl_check_seccomp(struct tl_remote *r, struct tl_error *error)
 {
     char path[64];
     struct modes modes = {.pid = r->pid};
@@ -163,6 +163,6 @@ int tl_check_target(struct tl_remote *r, struct tl_error *error)
     if (result == 0)
         result = check_machine(r->pid, error);
     if (result == 0)
-        result = check_seccomp(r, error);
+        result = tl_check_seccomp(r, error);
     return result;
 }

@@ -74,7 +74,8 @@ static uint64_t pid_namespace(void)
 /* Our side of the new file: size, code, header. */
 static int furnish(struct tl_remote *r, int fd)
 {
-    if (ftruncate(fd, TL_CORE_SIZE) != 0)
+    struct stat st;
+    if (ftruncate(fd, TL_CORE_SIZE) != 0 || fstat(fd, &st) != 0)
         return -errno;
     tl_remote_step("core sized");
     if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)
@@ -94,6 +95,7 @@ static int furnish(struct tl_remote *r, int fd)
     page->owner.pid_namespace = pid_namespace();
     page->target = (uint64_t)r->facts.ns_pid;
     r->core.page = page;
+    r->core.inode = st.st_ino;
     r->core.segments[0] = (struct tl_segment){.log = log, .size = TL_CORE_SIZE - TL_CORE_LOG};
     r->core.segment_count = 1;
     tl_remote_step("core furnished");
@@ -237,7 +239,7 @@ int tl_core_destroy(struct tl_remote *r, struct tl_error *error)
 
 void tl_core_forget(struct tl_remote *r)
 {
-    r->tracer.robust.list.next = &r->tracer.robust.list;
+    tl_tracer_forget(r);
     for (size_t i = 1; i < r->core.segment_count; i++)
         munmap(r->core.segments[i].log, r->core.segments[i].size);
     if (r->core.page)

@@ -52,19 +52,21 @@ struct tl_segment {
 /* Our memory in the target: see layout.h. */
 struct tl_core {
     struct tl_core_page *page; /* mapped here; NULL: there is none */
-    uint64_t addr;
+    uint64_t addr, inode;
     struct tl_segment segments[TL_SEGMENTS];
     size_t segment_count;
 };
 
 /* See tracer.c. */
 struct tl_tracer {
+    unsigned users; /* handles */
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t changed;
     bool alive, condemned, ready;
     pid_t tid;
     int (*work)(struct tl_remote *, void *);
+    struct tl_remote *remote;
     void *argument;
     int result;
     struct robust_list_head robust;
@@ -91,8 +93,13 @@ struct tl_remote {
     struct tl_remote_facts facts;
     struct tl_port port;
     struct tl_error last;
-    struct tl_tracer tracer;
+    struct tl_tracer *tracer;
     bool suspend_seccomp;
+    struct tl_follow *follow; /* NULL: no tracer stays with it */
+    bool loading;             /* runs on to its gate: see launch.c */
+    bool replaced;            /* another program runs in the process by now */
+    bool told;                /* follow.c: the caller knows of it */
+    uint64_t entry;           /* of the program, while it is loading */
 
     unsigned stops; /* how deep port->stop is nested */
     bool held;      /* a launched command that was not released: one of those stops */
@@ -139,16 +146,20 @@ void tl_nap(unsigned microseconds);
 /* check.c */
 int tl_check_descriptors(struct tl_error *error); /* our own */
 int tl_check_target(struct tl_remote *r, struct tl_error *error);
+int tl_check_seccomp(struct tl_remote *r, struct tl_error *error);
 int tl_explain_refusal(pid_t pid, int code, struct tl_error *error);
 
 /* tracer.c: run `work` on the thread that traces. Nested calls run at once. */
 int tl_on_tracer(struct tl_remote *r, int (*work)(struct tl_remote *, void *), void *argument);
-void tl_tracer_end(struct tl_remote *r);
+struct tl_tracer *tl_tracer_create(void); /* with one user; NULL: out of memory */
+struct tl_tracer *tl_tracer_share(struct tl_tracer *t);
+void tl_tracer_drop(struct tl_tracer *t); /* the last user ends the thread */
 /* On the tracer thread: let go of every task, stopped or not, by ending this thread when the work is done. */
 void tl_tracer_condemn(struct tl_remote *r);
 
 /* On the tracer thread: from here on the core can tell whether this thread lives. */
 void tl_tracer_hold(struct tl_remote *r);
+void tl_tracer_forget(struct tl_remote *r); /* it can no longer; its memory may go */
 
 /* stop.c, on the tracer thread. tl_stop_all adds to what is stopped already. */
 int tl_stop_all(struct tl_remote *r);
@@ -240,6 +251,28 @@ bool tl_residue_rival(struct tl_remote *r); /* another tool, alive, works on thi
 
 /* launch.c */
 int tl_launch(struct tl_remote *r, char *const argv[], struct tl_error *error);
+/* The way of a new program from its exec stop to its entry, on the tracer thread. begin: r->loading says whether it has
+ * to run on; then, once it has arrived, finish. */
+int tl_load_begin(struct tl_remote *r, struct tl_error *error);
+bool tl_load_arrived(struct tl_remote *r);
+int tl_load_finish(struct tl_remote *r, struct tl_error *error);
+
+/* remote.c */
+struct tl_remote *tl_remote_create(pid_t pid, struct tl_tracer *tracer); /* tracer: to share, or NULL */
+pid_t tl_innermost_pid(pid_t pid);
+void tl_learn_processor(struct tl_remote *r);
+
+/* follow.c, on the tracer thread. */
+/* The PTRACE_O_ options for tasks of this handle. */
+long tl_trace_options(const struct tl_remote *r);
+/* Whether a tracer stays attached, now and after the next resume. */
+bool tl_stays(const struct tl_remote *r);
+/* A task that is stopped goes on, or stays in its group stop; we stay. */
+void tl_carry_on(struct tl_remote *r, pid_t tid);
+/* A status came while something else was waited for. True: it is kept for the loop, and the task is none of ours now.
+ */
+bool tl_follow_keep(struct tl_remote *r, pid_t tid, int status);
+void tl_follow_forget(struct tl_remote *r);
 
 /* thread.c: what the threads' fs bases tell. Target stopped. */
 void tl_learn_threads(struct tl_remote *r);

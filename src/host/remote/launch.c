@@ -112,27 +112,7 @@ static uint64_t find_entry_word(struct tl_remote *r, uint64_t rsp, uint64_t entr
     }
 }
 
-/* While ld.so works: pass its signals on, until it comes to the gate or ends. */
-static int to_gate(struct tl_remote *r)
-{
-    struct tl_entry *gate = &r->core.page->entry;
-    if (ptrace(PTRACE_CONT, r->pid, NULL, 0L) != 0)
-        return -errno;
-    tl_remote_step("loading");
-    while (!__atomic_load_n(&gate->reached, __ATOMIC_ACQUIRE)) {
-        int status, result = tl_wait(r, r->pid, 0, &status);
-        if (result == 0 && status >> 16 == PTRACE_EVENT_STOP && WSTOPSIG(status) != SIGTRAP)
-            ptrace(PTRACE_LISTEN, r->pid, NULL, NULL);
-        else if (result == 0)
-            tl_go_on(r->pid, PTRACE_CONT, status);
-        else if (result == -ESRCH)
-            return result;
-        tl_nap(30);
-    }
-    return tl_interrupt(r, r->pid, false, tl_now() + STOP_MS * 1000000ull);
-}
-
-static int leave_gate(struct tl_remote *r, uint64_t entry, struct tl_error *error)
+static int leave_gate(struct tl_remote *r, struct tl_error *error)
 {
     struct tl_task *task = &r->tasks[0];
     struct user_regs_struct regs;
@@ -147,7 +127,7 @@ static int leave_gate(struct tl_remote *r, uint64_t entry, struct tl_error *erro
     regs.rbp = saved[5], regs.rsi = saved[6], regs.rdi = saved[7], regs.r8 = saved[8], regs.r9 = saved[9];
     regs.r10 = saved[10], regs.r11 = saved[11], regs.r12 = saved[12], regs.r13 = saved[13], regs.r14 = saved[14];
     regs.r15 = saved[15], regs.eflags = saved[16];
-    regs.rip = entry;
+    regs.rip = r->entry;
     regs.orig_rax = (uint64_t)-1;
     tl_remote_step("at entry");
     result = tl_set_regs(r->pid, &regs);
@@ -155,9 +135,9 @@ static int leave_gate(struct tl_remote *r, uint64_t entry, struct tl_error *erro
     return result ? tl_fail(error, result, "the command has ended") : 0;
 }
 
-static int load_libraries(struct tl_remote *r, uint64_t entry, struct tl_error *error)
+static int send_to_gate(struct tl_remote *r, struct tl_error *error)
 {
-    uint64_t word = find_entry_word(r, r->tasks[0].regs.rsp, entry);
+    uint64_t word = find_entry_word(r, r->tasks[0].regs.rsp, r->entry);
     if (!word)
         return tl_fail(error, -ENOEXEC, "the command's stack has no AT_ENTRY");
     int result = tl_core_create(r, error);
@@ -165,15 +145,76 @@ static int load_libraries(struct tl_remote *r, uint64_t entry, struct tl_error *
         return result;
     struct tl_core_page *page = r->core.page;
     uint64_t gate = r->core.addr + tl_runner_gate;
-    page->entry = (struct tl_entry){.turns = HOLD_TURNS, .entry = entry, .word = word};
+    page->entry = (struct tl_entry){.turns = HOLD_TURNS, .entry = r->entry, .word = word};
     tl_tracer_hold(r);
     tl_remote_step("entry word");
     result = tl_mem_write(r, word, &gate, sizeof gate);
+    if (result == 0 && ptrace(PTRACE_CONT, r->pid, NULL, 0L) != 0)
+        result = -errno;
+    tl_remote_step("loading");
+    r->loading = result == 0;
+    return result ? tl_fail(error, result, "the command ended before its program began") : 0;
+}
+
+int tl_load_begin(struct tl_remote *r, struct tl_error *error)
+{
+    struct tl_task *task = tl_add_task(r, r->pid);
+    if (!task)
+        return tl_fail(error, -ENOMEM, "out of memory");
+    r->stops = 1;
+    r->held = true;
+    task->stopped = true;
+    int result = tl_interrupt(r, r->pid, true, tl_now() + STOP_MS * 1000000ull);
     if (result == 0)
-        result = to_gate(r);
+        result = tl_get_regs(r->pid, &task->regs);
+    if (result == 0)
+        result = tl_mem_open(r);
     if (result)
-        return tl_fail(error, result, "the command ended before its program began");
-    return leave_gate(r, entry, error);
+        return tl_fail(error, result,
+                       result == -ENOEXEC ? "process %d is not a 64-bit x86 program"
+                                          : "process %d ended before its program began",
+                       r->pid);
+    r->entry = tl_auxv(r->pid, AT_ENTRY);
+    return task->regs.rip != r->entry ? send_to_gate(r, error) : 0;
+}
+
+bool tl_load_arrived(struct tl_remote *r)
+{
+    return !r->loading || __atomic_load_n(&r->core.page->entry.reached, __ATOMIC_ACQUIRE);
+}
+
+int tl_load_finish(struct tl_remote *r, struct tl_error *error)
+{
+    int result = 0;
+    if (r->loading) {
+        r->loading = false;
+        result = tl_interrupt(r, r->pid, false, tl_now() + STOP_MS * 1000000ull);
+        result = result ? tl_fail(error, result, "the command has ended") : leave_gate(r, error);
+    }
+    if (result == 0)
+        result = tl_stop_all(r); /* threads that a constructor made */
+    if (result == 0) {
+        tl_learn_processor(r);
+        r->facts.threads = r->task_count;
+        tl_learn_threads(r);
+    }
+    return result;
+}
+
+/* While ld.so works: pass its signals on, until it comes to the gate or ends. */
+static int to_gate(struct tl_remote *r)
+{
+    while (!tl_load_arrived(r)) {
+        int status, result = tl_wait(r, r->pid, 0, &status);
+        if (result == 0 && status >> 16 == PTRACE_EVENT_STOP && WSTOPSIG(status) != SIGTRAP)
+            ptrace(PTRACE_LISTEN, r->pid, NULL, NULL);
+        else if (result == 0)
+            tl_go_on(r->pid, PTRACE_CONT, status);
+        else if (result == -ESRCH)
+            return result;
+        tl_nap(30);
+    }
+    return 0;
 }
 
 static int launch(struct tl_remote *r, void *argument)
@@ -190,32 +231,12 @@ static int launch(struct tl_remote *r, void *argument)
         return result;
     tl_remote_step("executed");
     ptrace(PTRACE_SETOPTIONS, r->pid, NULL, (long)PTRACE_O_TRACESYSGOOD);
-    struct tl_task *task = tl_add_task(r, r->pid);
-    if (!task)
-        return tl_fail(l->error, -ENOMEM, "out of memory");
-    r->stops = 1;
-    r->held = true;
-    task->stopped = true;
-    result = tl_interrupt(r, r->pid, true, tl_now() + STOP_MS * 1000000ull);
-    if (result == 0)
-        result = tl_get_regs(r->pid, &task->regs);
-    if (result == 0)
-        result = tl_mem_open(r);
-    if (result)
-        return tl_fail(l->error, result,
-                       result == -ENOEXEC ? "%s is not a 64-bit x86 program" : "%s ended before it began", l->argv[0]);
-    uint64_t entry = tl_auxv(r->pid, AT_ENTRY);
-    if (task->regs.rip != entry)
-        result = load_libraries(r, entry, l->error);
-    if (result == 0)
-        result = tl_stop_all(r); /* threads that a constructor made */
-    if (result == 0) {
-        r->facts.hwcap2 = (uint32_t)tl_auxv(r->pid, AT_HWCAP2);
-        r->facts.fsgsbase = r->facts.hwcap2 >> 1 & 1;
-        r->facts.threads = r->task_count;
-        tl_learn_threads(r);
-    }
-    return result;
+    result = tl_load_begin(r, l->error);
+    if (result == -ENOEXEC)
+        return tl_fail(l->error, result, "%s is not a 64-bit x86 program", l->argv[0]);
+    if (result == 0 && to_gate(r) != 0)
+        result = tl_fail(l->error, -ESRCH, "the command ended before its program began");
+    return result ? result : tl_load_finish(r, l->error);
 }
 
 int tl_launch(struct tl_remote *r, char *const argv[], struct tl_error *error)

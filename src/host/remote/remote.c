@@ -129,16 +129,18 @@ static int port_evacuate(void *host, tl_locate *locate, void *context)
 
 /* ---- handles ---- */
 
-static struct tl_remote *create(pid_t pid)
+struct tl_remote *tl_remote_create(pid_t pid, struct tl_tracer *tracer)
 {
     struct tl_remote *r = calloc(1, sizeof *r);
-    if (!r)
+    if (r)
+        r->tracer = tracer ? tl_tracer_share(tracer) : tl_tracer_create();
+    if (!r || !r->tracer) {
+        free(r);
         return NULL;
+    }
     r->pid = pid;
     r->pidfd = r->mem = -1;
     r->facts.tid_offset = INT32_MIN;
-    pthread_mutex_init(&r->tracer.lock, NULL);
-    pthread_cond_init(&r->tracer.changed, NULL);
     r->port = (struct tl_port){r,        port_read,  port_stop, port_resume, port_fill,
                                port_map, port_unmap, port_set,  port_patch,  port_evacuate};
     return r;
@@ -156,7 +158,7 @@ static int on_open(struct tl_remote *r, void *job)
     return residue ? tl_residue_clean(r, false, j->error) : 0;
 }
 
-static pid_t innermost_pid(pid_t pid)
+pid_t tl_innermost_pid(pid_t pid)
 {
     char *status = tl_proc_file(pid, "status", NULL), *line = status ? strstr(status, "\nNSpid:") : NULL;
     char *end = line ? strchr(line + 1, '\n') : NULL;
@@ -167,9 +169,15 @@ static pid_t innermost_pid(pid_t pid)
     return own;
 }
 
+void tl_learn_processor(struct tl_remote *r)
+{
+    r->facts.hwcap2 = (uint32_t)tl_auxv(tl_live_task(r->pid), AT_HWCAP2);
+    r->facts.fsgsbase = r->facts.hwcap2 >> 1 & 1;
+}
+
 int tl_remote_open(pid_t pid, struct tl_remote **out, struct tl_error *error)
 {
-    struct tl_remote *r = create(pid);
+    struct tl_remote *r = tl_remote_create(pid, NULL);
     if (!r)
         return tl_fail(error, -ENOMEM, "out of memory");
     int result = tl_check_descriptors(error);
@@ -187,9 +195,8 @@ int tl_remote_open(pid_t pid, struct tl_remote **out, struct tl_error *error)
     }
     if (result == 0) {
         r->facts.pid = r->pid;
-        r->facts.ns_pid = innermost_pid(r->pid);
-        r->facts.hwcap2 = (uint32_t)tl_auxv(tl_live_task(r->pid), AT_HWCAP2);
-        r->facts.fsgsbase = r->facts.hwcap2 >> 1 & 1;
+        r->facts.ns_pid = tl_innermost_pid(r->pid);
+        tl_learn_processor(r);
         struct job job = {.error = error};
         result = patiently(r, on_open, &job);
     }
@@ -203,7 +210,7 @@ int tl_remote_open(pid_t pid, struct tl_remote **out, struct tl_error *error)
 
 int tl_remote_launch(char *const argv[], struct tl_remote **out, struct tl_error *error)
 {
-    struct tl_remote *r = create(0);
+    struct tl_remote *r = tl_remote_create(0, NULL);
     if (!r)
         return tl_fail(error, -ENOMEM, "out of memory");
     int result = tl_check_descriptors(error);
@@ -233,8 +240,10 @@ void tl_remote_close(struct tl_remote *r)
         return;
     while (r->stops > 0)
         tl_on_tracer(r, on_resume, NULL);
-    tl_tracer_end(r);
+    if (r->follow)
+        tl_follow_forget(r);
     tl_core_forget(r);
+    tl_tracer_drop(r->tracer);
     if (r->area)
         munmap(r->area, r->area_size);
     if (r->pidfd >= 0)
@@ -245,8 +254,6 @@ void tl_remote_close(struct tl_remote *r)
     free(r->tasks);
     free(r->made);
     free(r->known);
-    pthread_mutex_destroy(&r->tracer.lock);
-    pthread_cond_destroy(&r->tracer.changed);
     free(r);
 }
 

@@ -30,6 +30,7 @@ struct residue {
     size_t count;
     struct {
         uint64_t addr;
+        bool in_use; /* by another process, and its living tool: this one's parent, whose memory it is */
         struct tl_core_page page;
     } cores[CORES];
     size_t core_count;
@@ -156,13 +157,16 @@ static int find_cores(struct residue *x, struct tl_error *error)
             strange |= tl_is_ours(area) && !is_unfinished_core(x, area);
             continue;
         }
+        bool in_use = false;
         if (!x->own) {
             pid_t owner = living_owner(page);
             if (owner == r->pid)
                 return 1;
             if (owner && page->target == (uint64_t)r->facts.ns_pid)
                 return tl_fail(error, -EBUSY, "process %d is already probed by trapline, process %d", r->pid, owner);
+            in_use = owner != 0;
         }
+        x->cores[x->core_count].in_use = in_use;
         x->cores[x->core_count++].addr = area->start;
     }
     if (x->core_count == 0 && traplines && target_is_trapline(r))
@@ -277,6 +281,8 @@ static void wake(struct residue *x)
     for (size_t i = 0; i < x->core_count; i++) {
         uint64_t page = x->cores[i].addr + TL_CORE_DATA;
         uint32_t one = 1;
+        if (x->cores[i].in_use)
+            continue;
         tl_mem_write(x->r, page + offsetof(struct tl_core_page, runner.leave), &one, sizeof one);
         tl_mem_write(x->r, page + offsetof(struct tl_core_page, entry.go), &one, sizeof one);
     }

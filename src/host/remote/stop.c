@@ -107,7 +107,7 @@ int tl_wait(struct tl_remote *r, pid_t tid, uint64_t deadline, int *status)
         if (got == tid) {
             if (WIFSTOPPED(*status))
                 return 0;
-            if (tid == r->pid && r->facts.launched) {
+            if (tid == r->pid && (r->facts.launched || r->follow)) {
                 r->reaped = true;
                 r->status = *status;
             }
@@ -142,6 +142,8 @@ static int settle(struct tl_remote *r, pid_t tid, uint64_t deadline)
             return result;
         if (status >> 16 == PTRACE_EVENT_STOP)
             return 0;
+        if (tl_follow_keep(r, tid, status))
+            return -ESRCH;
         ptrace(PTRACE_INTERRUPT, tid, NULL, NULL); /* a stop for something else has used up the first request */
         result = tl_go_on(tid, PTRACE_CONT, status);
         if (result && result != -ESRCH)
@@ -186,8 +188,9 @@ static int seize(void *context, int tid)
         round->vfork = true;
         return 0;
     }
-    long options = PTRACE_O_TRACESYSGOOD | (r->suspend_seccomp ? PTRACE_O_SUSPEND_SECCOMP : 0);
-    if (ptrace(PTRACE_SEIZE, tid, NULL, options) != 0) {
+    /* One that is followed is ours already, and can be interrupted. */
+    if (!(r->follow && ptrace(PTRACE_INTERRUPT, tid, NULL, NULL) == 0) &&
+        ptrace(PTRACE_SEIZE, tid, NULL, tl_trace_options(r)) != 0) {
         int error = -errno;
         state = tl_task_state(tid);
         if (state == 0 || state == 'Z' || state == 'X')
@@ -245,6 +248,8 @@ static int collect(struct tl_remote *r, uint64_t deadline)
             return result;
         if (!task->stopped) {
             task->stopped = true;
+            if (r->follow && r->suspend_seccomp)
+                ptrace(PTRACE_SETOPTIONS, task->tid, NULL, tl_trace_options(r));
             struct user_regs_struct regs = task->regs;
             tl_mend_restart(&task->regs);
             if (task->regs.rax != regs.rax)
@@ -259,9 +264,12 @@ static int collect(struct tl_remote *r, uint64_t deadline)
 static void let_go(struct tl_remote *r)
 {
     for (size_t i = 0; i < r->task_count; i++) {
-        if (r->tasks[i].stopped)
+        /* Where we stay, a stop that comes late finds us. */
+        if (tl_stays(r) && r->tasks[i].stopped)
+            tl_carry_on(r, r->tasks[i].tid);
+        else if (r->tasks[i].stopped)
             ptrace(PTRACE_DETACH, r->tasks[i].tid, NULL, 0L);
-        else
+        else if (!tl_stays(r))
             tl_tracer_condemn(r);
         tl_remote_step("detached");
     }
@@ -309,7 +317,7 @@ int tl_stop(struct tl_remote *r, struct tl_error *error)
 {
     if (r->stops++ > 0)
         return 0;
-    int result = tl_stop_all(r);
+    int result = r->replaced ? -ESRCH : tl_stop_all(r);
     uint8_t byte;
     if (result == 0 && tl_mem_read(r, r->tasks[0].regs.rip, &byte, 1) == -ESRCH)
         result = -ESRCH; /* the descriptor is of the memory before an exec */

@@ -5,19 +5,20 @@
  * The kernel ties a tracee to one thread, and lets go of a tracee that is not stopped only when that thread ends. A
  * task in uninterruptible sleep (a vfork parent whose child takes its time) does not stop when asked, and must not be
  * left with the request pending: it would stop later, with nobody there. So each handle has a thread of its own for all
- * that is ptrace; giving up on a stop ends the thread, and the next piece of work starts a new one.
+ * that is ptrace; giving up on a stop ends the thread, and the next piece of work starts a new one. Processes that are
+ * followed together (follow.c) share one thread: the children of a tracee belong to its tracer.
  */
 #include "host/remote/internal.h"
 
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 static void *tracer_main(void *context)
 {
-    struct tl_remote *r = context;
-    struct tl_tracer *t = &r->tracer;
+    struct tl_tracer *t = context;
     pthread_mutex_lock(&t->lock);
     t->tid = gettid();
     while (!t->condemned) {
@@ -26,6 +27,7 @@ static void *tracer_main(void *context)
         if (!t->work)
             break;
         int (*work)(struct tl_remote *, void *) = t->work;
+        struct tl_remote *r = t->remote;
         void *argument = t->argument;
         pthread_mutex_unlock(&t->lock);
         int result = work(r, argument);
@@ -39,24 +41,39 @@ static void *tracer_main(void *context)
     return NULL;
 }
 
-static int tracer_begin(struct tl_remote *r)
+struct tl_tracer *tl_tracer_create(void)
 {
-    struct tl_tracer *t = &r->tracer;
+    struct tl_tracer *t = calloc(1, sizeof *t);
+    if (!t)
+        return NULL;
+    pthread_mutex_init(&t->lock, NULL);
+    pthread_cond_init(&t->changed, NULL);
+    t->users = 1;
+    return t;
+}
+
+struct tl_tracer *tl_tracer_share(struct tl_tracer *t)
+{
+    t->users++;
+    return t;
+}
+
+static int tracer_begin(struct tl_tracer *t)
+{
     if (t->alive)
         return 0;
     t->condemned = false;
     sigset_t all, old;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
-    int error = pthread_create(&t->thread, NULL, tracer_main, r);
+    int error = pthread_create(&t->thread, NULL, tracer_main, t);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     t->alive = error == 0;
     return -error;
 }
 
-void tl_tracer_end(struct tl_remote *r)
+static void tracer_end(struct tl_tracer *t)
 {
-    struct tl_tracer *t = &r->tracer;
     if (!t->alive)
         return;
     pthread_mutex_lock(&t->lock);
@@ -73,11 +90,21 @@ void tl_tracer_end(struct tl_remote *r)
     t->tid = 0;
 }
 
+void tl_tracer_drop(struct tl_tracer *t)
+{
+    if (--t->users)
+        return;
+    tracer_end(t);
+    pthread_mutex_destroy(&t->lock);
+    pthread_cond_destroy(&t->changed);
+    free(t);
+}
+
 /* The list of held futexes is our own (glibc's is for its mutexes, of which this thread has none): its links lie in our
  * memory, where the target cannot reach them, and only the futex word itself in the core. */
 void tl_tracer_hold(struct tl_remote *r)
 {
-    struct tl_tracer *t = &r->tracer;
+    struct tl_tracer *t = r->tracer;
     uint32_t *word = &r->core.page->runner.holder;
     *word = (uint32_t)t->tid;
     t->node.next = &t->robust.list;
@@ -85,20 +112,29 @@ void tl_tracer_hold(struct tl_remote *r)
     syscall(SYS_set_robust_list, &t->robust, sizeof t->robust);
 }
 
+void tl_tracer_forget(struct tl_remote *r)
+{
+    struct tl_tracer *t = r->tracer;
+    uint64_t word = (uint64_t)&t->node + (uint64_t)t->robust.futex_offset;
+    if (r->core.page && word == (uint64_t)&r->core.page->runner.holder)
+        t->robust.list.next = &t->robust.list;
+}
+
 void tl_tracer_condemn(struct tl_remote *r)
 {
-    r->tracer.condemned = true;
+    r->tracer->condemned = true;
 }
 
 int tl_on_tracer(struct tl_remote *r, int (*work)(struct tl_remote *, void *), void *argument)
 {
-    struct tl_tracer *t = &r->tracer;
+    struct tl_tracer *t = r->tracer;
     if (t->alive && pthread_equal(t->thread, pthread_self()))
         return work(r, argument);
-    int result = tracer_begin(r);
+    int result = tracer_begin(t);
     if (result)
         return result;
     pthread_mutex_lock(&t->lock);
+    t->remote = r;
     t->argument = argument;
     t->ready = false;
     t->work = work;
@@ -109,6 +145,6 @@ int tl_on_tracer(struct tl_remote *r, int (*work)(struct tl_remote *, void *), v
     bool condemned = t->condemned;
     pthread_mutex_unlock(&t->lock);
     if (condemned)
-        tl_tracer_end(r);
+        tracer_end(t);
     return result;
 }

@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Without -f there is one process, and no tracer stays with it: it is only polled. With -f each fork and exec comes as
+ * an event, its process held: a fork child gets the probes of its parent by its parent's plan, a new program gets them
+ * as the first one did. A program whose probes cannot be placed runs on without.
+ */
+#include "processes.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* END_WAIT_MS: a signal may come between the look and the wait. */
+enum { ABANDON_MS = 1000, END_WAIT_MS = 200 };
+
+static struct process *add(struct processes *processes, struct tl_remote *remote)
+{
+    struct process *process = calloc(1, sizeof *process);
+    if (!process)
+        return NULL;
+    process->placed.remote = remote;
+    process->changes =
+        (struct changes){.options = processes->options, .placed = &process->placed, .specs = processes->specs};
+    process->next = processes->list;
+    processes->list = process;
+    return process;
+}
+
+static struct process *find(const struct processes *processes, const struct tl_remote *remote)
+{
+    struct process *process = processes->list;
+    while (process && (!remote || process->placed.remote != remote))
+        process = process->next;
+    return process;
+}
+
+/* The first of all is the last of the list. */
+static struct process *first(const struct processes *processes)
+{
+    struct process *process = processes->list;
+    while (process && process->next)
+        process = process->next;
+    return process;
+}
+
+static int place_first(struct processes *processes, struct process *process)
+{
+    const struct options *options = processes->options;
+    struct placed *placed = &process->placed;
+    bool count = processes->report->count;
+    int status = options->follow ? place_probes_followed(placed, options, processes->specs, options->spec_count, count,
+                                                         processes->matched)
+                                 : place_probes(placed, options, processes->specs, options->spec_count, count);
+    if (!status)
+        status = report_refusals(processes->report, placed);
+    return status;
+}
+
+/* A command that we launched and whose probes could not be placed never runs. Its memory goes a moment before it does:
+ * wait for that, within reason, or taking out probes would complain of what is missing. */
+static void abandon(struct tl_remote *remote)
+{
+    bool gone;
+    int status;
+    if (!tl_remote_facts(remote)->launched)
+        return;
+    kill(tl_remote_facts(remote)->pid, SIGKILL);
+    tl_remote_poll(remote, ABANDON_MS, &gone, &status);
+}
+
+int processes_begin(struct processes *processes)
+{
+    const struct options *options = processes->options;
+    struct tl_remote *remote;
+    struct tl_error error;
+    int failed = options->pid ? tl_remote_open(options->pid, &remote, &error)
+                              : tl_remote_launch(options->command, &remote, &error);
+    if (!failed && options->follow && tl_follow_begin(remote, &processes->follow, &error)) {
+        tl_remote_close(remote);
+        failed = -1;
+    }
+    if (failed) {
+        complain("%s", error.text);
+        return EXIT_FAILED;
+    }
+    struct process *process = add(processes, remote);
+    processes->matched = calloc(options->spec_count, sizeof *processes->matched);
+    int status = EXIT_FAILED;
+    if (process && processes->matched)
+        status = place_first(processes, process);
+    else
+        complain("out of memory");
+    if (status)
+        abandon(remote);
+    if (!process)
+        tl_remote_close(remote);
+    return status;
+}
+
+int processes_release(struct processes *processes)
+{
+    struct process *process = processes->list;
+    struct tl_error error;
+    if (process->placed.region.area) {
+        int status = report_add(processes->report, &process->source, &process->placed);
+        if (status)
+            return status;
+    }
+    if (tl_remote_release(process->placed.remote, &error)) {
+        complain("%s", error.text);
+        return EXIT_FAILED;
+    }
+    return 0;
+}
+
+/* A process that is only known to us so that it can be let go in the end has nothing in place. */
+static void came(struct processes *processes, const struct tl_follow_event *event)
+{
+    const struct options *options = processes->options;
+    struct process *process = add(processes, event->remote), *parent = find(processes, event->forked_from);
+    bool count = processes->report->count;
+    if (event->failed && !options->quiet)
+        complain("process %d goes on without probes: %s", tl_remote_facts(event->remote)->pid, event->error.text);
+    if (process && !event->failed && !(parent && place_copy(&process->placed, &parent->placed) == 0)) {
+        int status = place_probes_followed(&process->placed, options, processes->specs, options->spec_count, count,
+                                           processes->matched);
+        if (!status && process->placed.selection.probe_count)
+            report_refusals(processes->report, &process->placed);
+        if (status && !options->quiet)
+            complain("process %d goes on without probes", tl_remote_facts(event->remote)->pid);
+    }
+    if (process && process->placed.in_place)
+        report_add(processes->report, &process->source, &process->placed);
+    tl_remote_release(event->remote, NULL);
+    if (!process)
+        tl_remote_close(event->remote);
+}
+
+/* What was kept for borrowers goes when they have gone; the first stays, to be waited for. */
+static void sweep(struct processes *processes)
+{
+    struct process **at = &processes->list;
+    while (*at && (*at)->next) {
+        struct process *process = *at;
+        if (!process->ended || process->placed.borrowers) {
+            at = &process->next;
+            continue;
+        }
+        *at = process->next;
+        changes_free(&process->changes);
+        place_free(&process->placed);
+        free(process);
+    }
+}
+
+static void finish(struct processes *processes, struct process *process)
+{
+    report_end(processes->report, &process->source);
+    place_leave(&process->placed);
+    processes->stuck |= process->placed.stuck;
+    process->ended = true;
+}
+
+static void went(struct processes *processes, struct tl_remote *remote)
+{
+    struct process *process = find(processes, remote);
+    if (process) {
+        process->placed.in_place = false; /* it went with the memory */
+        finish(processes, process);
+        process->placed.remote = NULL;
+    }
+    tl_remote_close(remote);
+    sweep(processes);
+}
+
+static bool any_left(const struct processes *processes)
+{
+    for (const struct process *process = processes->list; process; process = process->next) {
+        if (!process->ended)
+            return true;
+    }
+    return false;
+}
+
+/* Without -f an exec is the end: what comes behind it has no probes. */
+static int poll_one(struct processes *processes, int wait_ms, bool *gone)
+{
+    struct process *process = processes->list;
+    bool ended;
+    int status, result = tl_remote_poll(process->placed.remote, wait_ms, &ended, &status);
+    *gone = ended || (result == 0 && changes_exec(&process->changes));
+    return result;
+}
+
+static int poll_all(struct processes *processes, int wait_ms, bool *gone)
+{
+    int result = tl_follow_wait(processes->follow, wait_ms * 1000);
+    struct tl_follow_event event;
+    while (tl_follow_next(processes->follow, &event)) {
+        if (event.kind == TL_FOLLOW_CAME)
+            came(processes, &event);
+        else
+            went(processes, event.remote);
+    }
+    *gone = !any_left(processes) && tl_follow_idle(processes->follow);
+    return result;
+}
+
+int processes_poll(struct processes *processes, int wait_ms, bool *gone)
+{
+    int result = processes->follow ? poll_all(processes, wait_ms, gone) : poll_one(processes, wait_ms, gone);
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    for (struct process *process = processes->list; process; process = process->next) {
+        if (process->placed.in_place)
+            changes_libraries(&process->changes, (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec);
+    }
+    return result;
+}
+
+void processes_end(struct processes *processes)
+{
+    if (processes->removed)
+        return;
+    processes->removed = true;
+    if (processes->follow) {
+        tl_follow_freeze(processes->follow);
+        for (struct process *process = processes->list; process; process = process->next)
+            place_withdraw(&process->placed);
+        tl_follow_thaw(processes->follow);
+    }
+    for (struct process *process = processes->list; process; process = process->next) {
+        if (!process->ended) {
+            place_remove(&process->placed);
+            finish(processes, process);
+        }
+    }
+}
+
+bool processes_await_first(struct processes *processes, int *status)
+{
+    bool gone = false;
+    struct tl_remote *remote = first(processes)->placed.remote;
+    if (processes->follow && tl_follow_first_ended(processes->follow, status))
+        return true;
+    if (processes->follow)
+        return tl_follow_await_first(processes->follow, END_WAIT_MS * 1000, status);
+    return tl_remote_poll(remote, END_WAIT_MS, &gone, status) == 0 && gone;
+}
+
+bool processes_all_matched(const struct processes *processes)
+{
+    bool all = true;
+    for (size_t i = 0; processes->follow && i < processes->options->spec_count; i++) {
+        if (!processes->matched[i])
+            complain("%s: nothing of this name was in any of the programs", processes->specs[i]->text);
+        all &= processes->matched[i];
+    }
+    return all;
+}
+
+void processes_free(struct processes *processes)
+{
+    processes_end(processes);
+    /* The youngest first: who borrows is younger than who lends. */
+    while (processes->list) {
+        struct process *process = processes->list;
+        struct tl_remote *remote = process->placed.remote;
+        processes->list = process->next;
+        place_leave(&process->placed);
+        changes_free(&process->changes);
+        place_free(&process->placed);
+        tl_remote_close(remote);
+        free(process);
+    }
+    tl_follow_end(processes->follow);
+    free(processes->matched);
+}
