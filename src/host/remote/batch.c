@@ -134,24 +134,34 @@ int tl_batch(struct tl_remote *r, struct tl_call *calls, size_t count, bool stop
     return 0;
 }
 
+static int by_batch(struct tl_remote *r, void *context, long number, const uint64_t arguments[6], int64_t *result)
+{
+    struct tl_call call = {.number = number, .result = -ECANCELED};
+    size_t done;
+    (void)context;
+    memcpy(call.arguments, arguments, sizeof call.arguments);
+    int failed = tl_batch(r, &call, 1, false, &done);
+    *result = call.result;
+    return failed;
+}
+
+int tl_batch_file(struct tl_remote *r, uint64_t *fd, int *file)
+{
+    /* The name stands where the frame ends: the core's own page has it nowhere else. */
+    enum { NAME = TL_CORE_CALLS - 64 };
+    memcpy((uint8_t *)r->core.page - TL_CORE_DATA + NAME, TL_CORE_NAME, sizeof TL_CORE_NAME);
+    struct tl_task *task = tl_worker(r);
+    return task ? tl_make_file(r, by_batch, NULL, task->tid, r->core.addr + NAME, fd, file) : -ESRCH;
+}
+
 int tl_share(struct tl_remote *r, size_t size, void **local, uint64_t *addr, struct tl_error *error)
 {
     size_t done;
-    int file = -1;
-    /* The name stands where the frame ends: the core's own page has it nowhere else. */
-    uint64_t name = r->core.addr + TL_CORE_FRAME + 16384 - 64;
-    memcpy((uint8_t *)r->core.page - TL_CORE_DATA + TL_CORE_FRAME + 16384 - 64, TL_CORE_NAME, sizeof TL_CORE_NAME);
-    struct tl_call make = {SYS_memfd_create, {name, MFD_CLOEXEC | MFD_ALLOW_SEALING}, 0};
-    int result = tl_batch(r, &make, 1, true, &done);
-    if (result == -EACCES) {
-        make.arguments[1] |= 8;
-        result = tl_batch(r, &make, 1, true, &done);
-    }
+    uint64_t fd;
+    int file, result = tl_batch_file(r, &fd, &file);
     if (result)
         return tl_explain_limit(r, result, "make a memory file", error);
-    uint64_t fd = (uint64_t)make.result;
-    result = tl_open_target_file(tl_worker(r)->tid, (int)fd, &file);
-    if (result == 0 && ftruncate(file, (off_t)size) != 0)
+    if (ftruncate(file, (off_t)size) != 0)
         result = -errno;
     tl_remote_step("shared file sized");
     if (result == 0 && fcntl(file, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)
@@ -168,8 +178,7 @@ int tl_share(struct tl_remote *r, size_t size, void **local, uint64_t *addr, str
         if (result == 0 && finish[0].result < 0 && finish[0].result > -TL_PAGE)
             result = (int)finish[0].result;
     }
-    if (file >= 0)
-        close(file);
+    close(file);
     if (result) {
         if (*local != MAP_FAILED)
             munmap(*local, size);

@@ -21,7 +21,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define MFD_NOEXEC_SEAL_FLAG 8ul
+enum { MEMFD_NOEXEC_SEAL = 8 };
 
 /* What runner.S has as numbers. */
 _Static_assert(TL_CORE_CALLS - TL_CORE_DATA == 20480 && TL_CORE_FRAME - TL_CORE_DATA == 4096, "core");
@@ -63,6 +63,23 @@ int tl_open_target_file(pid_t tid, int fd, int *out)
     }
     *out = file;
     return 0;
+}
+
+int tl_make_file(struct tl_remote *r, tl_caller *call, void *context, pid_t tid, uint64_t name, uint64_t *fd, int *file)
+{
+    uint64_t flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+    int64_t made = -1, ignored;
+    int result = call(r, context, SYS_memfd_create, (uint64_t[6]){name, flags}, &made);
+    if (result == 0 && made == -EACCES) /* vm.memfd_noexec = 2 */
+        result = call(r, context, SYS_memfd_create, (uint64_t[6]){name, flags | MEMFD_NOEXEC_SEAL}, &made);
+    tl_remote_step("file made");
+    if (result || made < 0)
+        return result ? result : (int)made;
+    *fd = (uint64_t)made;
+    result = tl_open_target_file(tid, (int)made, file);
+    if (result)
+        call(r, context, SYS_close, (uint64_t[6]){*fd}, &ignored);
+    return result;
 }
 
 static uint64_t pid_namespace(void)
@@ -166,54 +183,55 @@ int tl_explain_limit(struct tl_remote *r, int result, const char *what, struct t
     return tl_fail(error, result, "process %d cannot %s (%s)%s", r->pid, what, tl_errno_name(-result), advice);
 }
 
+static int by_session(struct tl_remote *r, void *context, long number, const uint64_t arguments[6], int64_t *result)
+{
+    return tl_session_call(r, context, number, arguments, result);
+}
+
+/* The file into the target's memory. */
+static int map_core(struct tl_remote *r, struct tl_session *s, uint64_t fd, uint64_t *addr, struct tl_error *error)
+{
+    int64_t mapped, outcome = 0;
+    int result = tl_session_call(r, s, SYS_mmap,
+                                 (uint64_t[6]){0, TL_CORE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0}, &mapped);
+    if (result || (mapped < 0 && mapped > -TL_PAGE))
+        return tl_explain_limit(r, result ? result : (int)mapped, "map memory", error);
+    *addr = (uint64_t)mapped;
+    result = tl_session_call(r, s, SYS_mprotect, (uint64_t[6]){*addr, TL_PAGE, PROT_READ | PROT_EXEC}, &outcome);
+    if (result == 0 && outcome < 0) {
+        tl_session_call(r, s, SYS_munmap, (uint64_t[6]){*addr, TL_CORE_SIZE}, &mapped);
+        result = tl_explain_limit(r, (int)outcome, "map executable memory", error);
+    }
+    return result;
+}
+
 int tl_core_create(struct tl_remote *r, struct tl_error *error)
 {
     struct tl_session s;
     if (r->core.page)
         return 0;
+    uint64_t fd = 0, addr = 0;
+    int64_t ignored;
     int result = tl_session_begin(r, &s, error), file = -1;
     if (result) {
         tl_gadgets_drop(r);
         return result;
     }
-    int64_t fd = -1, addr = 0, ignored;
-    uint64_t flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
-    result = tl_session_call(r, &s, SYS_memfd_create, (uint64_t[6]){s.name, flags}, &fd);
-    if (result == 0 && fd == -EACCES) /* vm.memfd_noexec = 2 */
-        result = tl_session_call(r, &s, SYS_memfd_create, (uint64_t[6]){s.name, flags | MFD_NOEXEC_SEAL_FLAG}, &fd);
-    tl_remote_step("core file");
-    if (result || fd < 0) {
-        result = tl_explain_limit(r, result ? result : (int)fd, "make a memory file", error);
-        goto out;
-    }
-    result = tl_open_target_file(s.task->tid, (int)fd, &file);
-    if (result == 0)
-        result = furnish(r, file);
+    result = tl_make_file(r, by_session, &s, s.task->tid, s.name, &fd, &file);
     if (result) {
-        result = tl_explain_limit(r, result, "share a memory file", error);
+        result = tl_explain_limit(r, result, "make a memory file", error);
     } else {
-        uint64_t map[6] = {0, TL_CORE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, (uint64_t)fd, 0};
-        result = tl_session_call(r, &s, SYS_mmap, map, &addr);
-        if (result || (addr < 0 && addr > -TL_PAGE))
-            result = tl_explain_limit(r, result ? result : (int)addr, "map memory", error);
-        else
-            result = tl_session_call(r, &s, SYS_mprotect, (uint64_t[6]){(uint64_t)addr, TL_PAGE, PROT_READ | PROT_EXEC},
-                                     &ignored);
-        if (result == 0 && ignored < 0) {
-            tl_session_call(r, &s, SYS_munmap, (uint64_t[6]){(uint64_t)addr, TL_CORE_SIZE}, &addr);
-            result = tl_explain_limit(r, (int)ignored, "map executable memory", error);
-        }
+        result = furnish(r, file);
+        result = result ? tl_explain_limit(r, result, "share a memory file", error) : map_core(r, &s, fd, &addr, error);
+        tl_session_call(r, &s, SYS_close, (uint64_t[6]){fd}, &ignored);
+        close(file);
     }
-    tl_session_call(r, &s, SYS_close, (uint64_t[6]){(uint64_t)fd}, &ignored);
-out:
     tl_session_end(r, &s);
     tl_gadgets_drop(r);
-    if (file >= 0)
-        close(file);
     if (result)
         tl_core_forget(r);
     else
-        publish(r, (uint64_t)addr);
+        publish(r, addr);
     return result;
 }
 

@@ -132,6 +132,7 @@ struct tl_remote {
  */
 char *tl_proc_file(pid_t pid, const char *name, size_t *length);           /* malloc'ed, NUL-terminated; NULL */
 long long tl_status_number(const char *status, const char *key, int base); /* -1: no such line */
+pid_t tl_innermost_pid(pid_t pid);                                         /* in its own pid name space; 0: gone */
 char tl_task_state(pid_t tid);                                             /* 'R', 'Z'…; 0: gone */
 uint64_t tl_start_time(pid_t pid);                                         /* 0: gone */
 uint64_t tl_auxv(pid_t pid, uint64_t type);                                /* 0: absent */
@@ -214,6 +215,12 @@ int tl_core_create(struct tl_remote *r, struct tl_error *error);
 int tl_core_destroy(struct tl_remote *r, struct tl_error *error);
 void tl_core_forget(struct tl_remote *r); /* our side only */
 int tl_open_target_file(pid_t tid, int fd, int *out);
+/* One call by the target: 0 or -errno says whether it was made at all. */
+typedef int tl_caller(struct tl_remote *r, void *context, long number, const uint64_t arguments[6], int64_t *result);
+/* A new memory file, named by what stands at `name` in the target: a descriptor of `tid`, by which the calls are made,
+ * and one of ours. */
+int tl_make_file(struct tl_remote *r, tl_caller *call, void *context, pid_t tid, uint64_t name, uint64_t *fd,
+                 int *file);
 int tl_explain_limit(struct tl_remote *r, int result, const char *what, struct tl_error *error);
 /* Close descriptors of half-made memory; `had_core`: whatever has our name is ours. */
 int tl_close_strays(struct tl_remote *r, bool had_core, struct tl_error *error);
@@ -225,6 +232,8 @@ struct tl_call {
     int64_t result;
 };
 int tl_batch(struct tl_remote *r, struct tl_call *calls, size_t count, bool stop_on_error, size_t *done);
+/* tl_make_file by such a batch. */
+int tl_batch_file(struct tl_remote *r, uint64_t *fd, int *file);
 /* New shared memory: mapped here at *local, there at *addr. */
 int tl_share(struct tl_remote *r, size_t size, void **local, uint64_t *addr, struct tl_error *error);
 extern const uint8_t tl_runner_code[], tl_runner_code_end[];
@@ -259,7 +268,6 @@ int tl_load_finish(struct tl_remote *r, struct tl_error *error);
 
 /* remote.c */
 struct tl_remote *tl_remote_create(pid_t pid, struct tl_tracer *tracer); /* tracer: to share, or NULL */
-pid_t tl_innermost_pid(pid_t pid);
 void tl_learn_processor(struct tl_remote *r);
 
 /* follow.c, on the tracer thread. */

@@ -50,19 +50,9 @@ static int check(struct tl_remote *r, const struct tl_mapping *mappings, size_t 
 static int code_file(struct tl_remote *r, uint64_t low, uint64_t high, uint64_t *fd)
 {
     size_t done;
-    int file = -1;
-    uint64_t name = r->core.addr + TL_CORE_FRAME + 16384 - 64;
-    memcpy((uint8_t *)r->core.page - TL_CORE_DATA + TL_CORE_FRAME + 16384 - 64, TL_CORE_NAME, sizeof TL_CORE_NAME);
-    struct tl_call make = {SYS_memfd_create, {name, MFD_CLOEXEC | MFD_ALLOW_SEALING}, 0};
-    int result = tl_batch(r, &make, 1, true, &done);
-    if (result == -EACCES) {
-        make.arguments[1] |= 8;
-        result = tl_batch(r, &make, 1, true, &done);
-    }
+    int file, result = tl_batch_file(r, fd, &file);
     if (result)
         return result;
-    *fd = (uint64_t)make.result;
-    result = tl_open_target_file(tl_worker(r)->tid, (int)*fd, &file);
     for (uint64_t at = low; result == 0 && at < high;) {
         ssize_t n = pwrite(file, (const uint8_t *)r->pool + at, high - at, (off_t)(at - low));
         if (n < 0 && errno != EINTR)
@@ -72,8 +62,7 @@ static int code_file(struct tl_remote *r, uint64_t low, uint64_t high, uint64_t 
     tl_remote_step("code filled");
     if (result == 0 && fcntl(file, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) != 0)
         result = -errno;
-    if (file >= 0)
-        close(file);
+    close(file);
     if (result) {
         struct tl_call close_it = {SYS_close, {*fd}, 0};
         tl_batch(r, &close_it, 1, false, &done);

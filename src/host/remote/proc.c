@@ -59,6 +59,18 @@ long long tl_status_number(const char *status, const char *key, int base)
     return -1;
 }
 
+pid_t tl_innermost_pid(pid_t pid)
+{
+    char *status = tl_proc_file(pid, "status", NULL);
+    const char *line = status ? strstr(status, "\nNSpid:") : NULL;
+    const char *end = line ? strchr(line + 1, '\n') : NULL;
+    while (end && end[-1] >= '0' && end[-1] <= '9')
+        end--;
+    pid_t own = end ? (pid_t)strtol(end, NULL, 10) : status ? pid : 0;
+    free(status);
+    return own;
+}
+
 /* The fields of /proc/PID/stat behind the command's name, which may itself hold anything. Field 3 is index 0. */
 static char *stat_fields(pid_t pid, char **fields)
 {

@@ -158,17 +158,6 @@ static int on_open(struct tl_remote *r, void *job)
     return residue ? tl_residue_clean(r, false, j->error) : 0;
 }
 
-pid_t tl_innermost_pid(pid_t pid)
-{
-    char *status = tl_proc_file(pid, "status", NULL), *line = status ? strstr(status, "\nNSpid:") : NULL;
-    char *end = line ? strchr(line + 1, '\n') : NULL;
-    while (end && end > line && end[-1] >= '0' && end[-1] <= '9')
-        end--;
-    pid_t own = end ? (pid_t)strtol(end, NULL, 10) : pid;
-    free(status);
-    return own;
-}
-
 void tl_learn_processor(struct tl_remote *r)
 {
     r->facts.hwcap2 = (uint32_t)tl_auxv(tl_live_task(r->pid), AT_HWCAP2);

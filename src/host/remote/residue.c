@@ -67,13 +67,9 @@ static int is_owner(void *context, int pid)
     if (tl_start_time(pid) != o->page->owner.start_time)
         return 0;
     snprintf(path, sizeof path, "/proc/%d/ns/pid", pid);
-    char *status = tl_proc_file(pid, "status", NULL), *line = status ? strstr(status, "\nNSpid:") : NULL;
-    char *end = line ? strchr(line + 1, '\n') : NULL;
-    while (end && end > line && end[-1] >= '0' && end[-1] <= '9')
-        end--;
-    bool same = end && strtoull(end, NULL, 10) == o->page->owner.pid && tl_task_state(pid) != 'Z' &&
+    pid_t own = tl_innermost_pid(pid);
+    bool same = own > 0 && (uint64_t)own == o->page->owner.pid && tl_task_state(pid) != 'Z' &&
                 (stat(path, &st) != 0 || st.st_ino == o->page->owner.pid_namespace);
-    free(status);
     o->found = same ? pid : 0;
     return same;
 }

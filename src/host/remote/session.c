@@ -3,12 +3,16 @@
  * One task of the target makes a few system calls for us, one at a time, with a stop before and after each.
  *
  * What would happen if we died now:
- *   the frame is being written         dead memory holds some bytes
- *   registers set, signals not blocked the call runs, `ret` leads to the restorer, rt_sigreturn leads back. A signal's
- * handler may run before that: there is room for it below the frame signals blocked                    the same;
- * rt_sigreturn opens them again calls done, signals open again     `ret`, the restorer, back registers restored as if
- * nothing had been That fixes the order: mask after registers on the way in, before them on the way out. No instruction
- * is ever single-stepped.
+ *
+ *   - while the frame is being written: dead memory holds some bytes;
+ *   - with registers set and signals not yet blocked: the call runs, and `ret` leads to the restorer, which leads back;
+ *     a signal's handler may run before that, and has room below the frame;
+ *   - with signals blocked: the same, and the restorer's rt_sigreturn opens them again;
+ *   - with the calls done and signals open again: `ret`, the restorer, back;
+ *   - with registers restored: as if nothing had been.
+ *
+ * That fixes the order: mask after registers on the way in, before them on the way out. No instruction is ever
+ * single-stepped.
  */
 #include "host/remote/internal.h"
 

@@ -11,19 +11,6 @@
 
 enum { BEFORE = 1024, AFTER = 4096, WORDS = (BEFORE + AFTER) / 4, GLIBC_TID = 0x2d0, MUSL_TID = 0x30 };
 
-/* The tid as the thread itself knows it. */
-static pid_t own_tid(pid_t tid)
-{
-    char *status = tl_proc_file(tid, "status", NULL);
-    char *line = status ? strstr(status, "\nNSpid:") : NULL;
-    char *end = line ? strchr(line + 1, '\n') : NULL;
-    while (end && end > line && end[-1] >= '0' && end[-1] <= '9')
-        end--;
-    pid_t own = end ? (pid_t)strtol(end, NULL, 10) : tid;
-    free(status);
-    return own;
-}
-
 static void remember(struct tl_remote *r)
 {
     struct tl_identity *known = realloc(r->known, r->task_count * sizeof *known);
@@ -40,7 +27,7 @@ static void compare(struct tl_remote *r, const struct tl_task *task, bool candid
 {
     int32_t words[WORDS];
     uint64_t from = task->regs.fs_base - BEFORE;
-    pid_t tid = own_tid(task->tid);
+    pid_t tid = tl_innermost_pid(task->tid);
     for (size_t part = 0; part < WORDS; part += 64) { /* what lies around may not be mapped */
         if (tl_mem_read(r, from + part * 4, words + part, 256))
             memset(words + part, 0xff, 256);
