@@ -13,6 +13,7 @@
 #ifndef TRAPLINE_HOOK_H
 #define TRAPLINE_HOOK_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -23,18 +24,25 @@ struct tl_gate {
     uint64_t enter;  /* the runtime's entry point, or 0: off */
     uint64_t counts; /* the table of per-thread count blocks, or 0: off */
     uint64_t claim;  /* the runtime's routine that finds or claims the count block of a thread */
-    uint64_t reserved[5];
+    uint64_t call;   /* what CALL hooks call, or 0: off */
+    uint64_t reserved[4];
 };
 
 enum tl_hook_kind {
     TL_HOOK_NONE,  /* nothing: only displace (tests, benchmarks) */
     TL_HOOK_COUNT, /* hits of probe `index` counted in line, exact under threads */
-    TL_HOOK_ENTER  /* enter the runtime with site `index` */
+    TL_HOOK_ENTER, /* enter the runtime with site `index` */
+    TL_HOOK_CALL   /* call gate.call, whoever that is: see below */
 };
+
+/* CALL is for handlers in one's own process. The routine finds on the stack: the return address, `index` sign-extended
+ * to 8 bytes, the red zone, then what rsp pointed to in the program (at rsp + 144); every register but rsp and all
+ * flags as the program has them. It keeps whatever it uses. If it returns, the displaced instruction is executed (or
+ * what follows it, for a hook behind); or it resumes elsewhere, and never returns. */
 
 struct tl_hook {
     enum tl_hook_kind kind;
-    uint32_t index;       /* COUNT: which counter; ENTER: which site */
+    uint32_t index;       /* COUNT: which counter; ENTER: which site; CALL: whatever the caller means by it */
     uint64_t gate;        /* address of the gate page, within reach of a rip-relative operand */
     uint8_t block_shift;  /* COUNT: a count block is 1 << block_shift bytes… */
     uint8_t table_shift;  /* … and there are 1 << table_shift of them, found by a hash of the thread's fs base */
@@ -44,6 +52,22 @@ struct tl_hook {
     uint8_t fs_self;
     uint8_t has_rdpid; /* not used by hooks */
 };
+
+/* What stands in front of a guarded system call (guards.h), behind the hook if there is one. It looks at eax, and where
+ * the number is of interest calls `routine`, which finds: the return address and below the program's red zone on the
+ * stack (the program's rsp is rsp + 136), r11 = context, rcx = the address behind the system call in the program, all
+ * other registers and the flags the program's. It keeps all but rax, rcx, r11; and returns
+ *   rcx 0: execute the system call, with rax as it is now;
+ *   else:  it is done. rax is the result; rcx and r11 are set here, as the kernel leaves them.
+ * Nothing of ours is on the stack when the system call is executed, or behind it: a child may come back on another. */
+struct tl_guard_hook {
+    uint64_t routine;
+    uint64_t context;
+    uint64_t next; /* behind the system call, in the program */
+    bool known;    /* the number is known to be of interest: no need to look */
+};
+enum { TL_GUARD_BYTES_MAX = 224 };
+int tl_guard_hook_emit(const struct tl_guard_hook *hook, uint64_t at, uint8_t out[TL_GUARD_BYTES_MAX], size_t *length);
 
 /* Emit the hook for address `at`. On its end the program's registers and flags are as at its start. *length = bytes
  * used. 0, -ERANGE when the gate is out of reach, -EINVAL. A thread interrupted anywhere inside a hook has to be let
