@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What runs on a hit in one's own process: handlers in C, on any instruction.
+ *
+ * A hook of kind CALL (src/probe/hook.h) has skipped the red zone, pushed its index and called tl_call_enter through
+ * its gate. There is a *list* of actions for each index: immutable, put into force and taken out by one store. Entry
+ * code (call.S) saves the registers, runs the list, and returns into the hook, which goes on with the copy of the
+ * instruction; or it resumes the program elsewhere, with the registers that handlers have left.
+ *
+ *   place                                        index                     list
+ *   an instruction                               of its hook               PRE actions of its probes, in order
+ *   … with post handlers, control goes straight  of the hook behind the    POST actions; address and next: where
+ * control copy ("after")            goes on … with post handlers, control is transferred of its hook               PRE
+ * and POST actions, and the emulation a function's entry                           of its hook               ENTRY,
+ * JUMP, PRE in order of registration a function's exit                            of its hook               EXIT, PRE …
+ * likewise
+ *
+ * Threads. Each thread that hits has a *record*: a stack for handlers, room for vector registers, and which list it is
+ * in. Records are taken at a thread's first hit, without a system call; where none is left, its hits are missed.
+ *
+ * Taking lists out of use. A hit publishes its list in its record by a plain store, and looks again whether it is still
+ * in force. So whoever has taken a list out of force, and has then had every running thread pass a full barrier
+ * (membarrier PRIVATE_EXPEDITED), knows from the records who can still be in it: tl_call_quiet. No hit pays for that.
+ *
+ * Missed. A hit while a handler runs on the same thread does nothing but count, at its index. So what a probe has
+ * missed is what its index has missed while its list was in force: the difference of two readings. Of hooks behind
+ * copies, and of exits, the counter means nothing: that hit was missed before.
+ *
+ * A handler that is left by longjmp (which it may not) is noticed by the thread's next hits: its frame, named by the
+ * record, is overwritten. See call_nested.c.
+ *
+ * Limits. Tasks made by a raw clone with the C library's thread pointer unset must not hit; two tasks that run at once
+ * with the same thread pointer count as one thread. AMX tiles are not kept.
+ */
+#ifndef TRAPLINE_CALL_H
+#define TRAPLINE_CALL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "trapline/jump.h"
+#include "trapline/probe.h"
+#include "trapline/return.h"
+
+struct tl_emulation; /* src/insn/emulation.h */
+struct tl_call_return;
+
+enum { TL_CALL_INDEX_MAX = 1 << 19 }; /* indices are below this */
+
+/* Where gate.call leads. Not to be called from C. */
+void tl_call_enter(void);
+/* What is called where a return address was rewritten. Not to be called from C. */
+void tl_call_returned(void);
+
+/* Once, before the first hit. Not safe against hits. */
+struct tl_call_platform {
+    /* Read a word that may not be there; whether it was. Called on hits: async-signal-safe. NULL: simply read. */
+    bool (*peek)(uint64_t addr, uint64_t *word);
+    /* The same for instructions that transfer control, see src/hit/emulate.h; 0 or -EFAULT. NULL: post handlers of such
+     * instructions do not run. */
+    int (*emulate)(const struct tl_emulation *emulation, struct tl_regs *regs);
+    int64_t
+        errno_offset; /* from a thread's fs base to its errno, which handlers may change; 0: nothing is done for it */
+};
+void tl_call_setup(const struct tl_call_platform *platform);
+
+/* ---- lists ---- */
+
+enum tl_call_kind {
+    TL_CALL_PRE,   /* pre (may be NULL, for the sake of the fault handler) */
+    TL_CALL_POST,  /* post */
+    TL_CALL_ENTRY, /* calls: a call begins */
+    TL_CALL_EXIT,  /* calls: a call ends, by a ret */
+    TL_CALL_TAIL,  /* calls: a call ends, by a jump to another function */
+    TL_CALL_JUMP   /* jump */
+};
+
+struct tl_call_action {
+    enum tl_call_kind kind;
+    uint32_t flags;         /* of TL_PROBE_GENERAL, TL_PROBE_OWN_STACK */
+    struct tl_probe *probe; /* what PRE and POST handlers, fault and break_handler are given */
+    union {
+        tl_pre_handler *pre;
+        tl_post_handler *post;
+        struct tl_call_return *calls;
+        tl_jump_handler *jump;
+    };
+    tl_fault_handler *fault;         /* or NULL */
+    tl_break_handler *break_handler; /* or NULL */
+    uint32_t stack_bytes;            /* JUMP: of stack arguments */
+};
+
+/* A list is `tl_call_list_size(count)` bytes, aligned to 16. Handlers run on the program's stack only if all actions of
+ * the list have OWN_STACK; vector registers are left alone only if all have GENERAL. */
+struct tl_call_list;
+struct tl_call_place {
+    uint32_t index;
+    uint64_t address;                     /* regs->rip for handlers; behind a copy: that of the next instruction */
+    const struct tl_emulation *emulation; /* of a control transfer that has POST actions, else NULL */
+};
+size_t tl_call_list_size(size_t count);
+void tl_call_list_init(struct tl_call_list *list, const struct tl_call_place *place,
+                       const struct tl_call_action *actions, size_t count);
+
+/* From now on hits at the list's index run it (NULL: nothing). The list that was in force is returned: it may be in use
+ * until tl_call_quiet says otherwise. */
+const struct tl_call_list *tl_call_swap(uint32_t index, const struct tl_call_list *list);
+/* Whether no thread is in this list. It must be out of force, and every thread must have passed a barrier since. Does
+ * not wait: ask again. Never becomes true while a handler does not come back; one left by longjmp counts as running
+ * until its thread's stack shows that it is not. */
+bool tl_call_quiet(const struct tl_call_list *list);
+/* Hits at the index that came to nothing, since the process began. */
+uint64_t tl_call_missed(uint32_t index);
+/* Whether this thread is in a handler. */
+bool tl_call_inside(void);
+/* The action whose handler this thread is in, or NULL. */
+const struct tl_call_action *tl_call_current(void);
+
+/* ---- threads ---- */
+
+/* Room for the records of `count` threads: `pool`, tl_call_pool_size(count) bytes, and `memory`, count blocks of
+ * TL_CALL_THREAD_BYTES, page-aligned; both zero. The first page of each block should be one that cannot be accessed.
+ * Both stay for good. Any number of pools may be added, while threads hit; one call at a time. */
+enum { TL_CALL_THREAD_BYTES = 65536 };
+struct tl_call_pool;
+size_t tl_call_pool_size(size_t count);
+void tl_call_pool_add(struct tl_call_pool *pool, void *memory, size_t count);
+/* How many records are free. (A thread takes over the record of a dead one whose thread pointer was the same.) */
+size_t tl_call_records_free(void);
+/* This thread ends: its record is given back. From a destructor of thread-specific data, say; hits afterwards take one
+ * again. */
+void tl_call_thread_leave(void);
+/* In a child of fork: all records but this thread's are free. */
+void tl_call_forked(void);
+/* Give back the records of threads for which `alive` says no; it is given the thread pointer (fs base). */
+void tl_call_reclaim(bool (*alive)(uint64_t fs_base));
+
+/* ---- return probes ---- */
+
+/* What is kept of a return probe: `tl_call_return_size()` bytes, aligned to 16, zero. `max_active` calls are followed
+ * at one time. With TL_RETURN_REWRITE in flags, return addresses are rewritten, and there are no EXIT actions. */
+struct tl_call_return_shape {
+    struct tl_return_probe *probe;
+    tl_return_entry *entry; /* or NULL */
+    tl_return_handler *handler;
+    uint64_t flags; /* TL_RETURN_… */
+    uint32_t data_size, max_active;
+};
+size_t tl_call_return_size(const struct tl_call_return_shape *shape);
+void tl_call_return_init(struct tl_call_return *calls, const struct tl_call_return_shape *shape);
+/* Entries for which there was no room; beside what the entry's index has missed. */
+uint64_t tl_call_return_missed(const struct tl_call_return *calls);
+/* Give up the calls under way: they end unseen. All lists with this return probe are quiet. */
+void tl_call_return_give_up(struct tl_call_return *calls);
+/* Calls under way whose return address is rewritten: until this is 0, the memory stays. */
+size_t tl_call_return_rewritten(const struct tl_call_return *calls);
+
+#endif
