@@ -24,8 +24,9 @@ ORDER = [
     ["src/probe", "src/hwbp"],
     ["src/host/fake", "src/host/remote", "src/host/self", "src/host/ring0"],
     ["src/trace"],
-    ["tool"],
+    ["lib", "tool"],
 ]
+ROOTS = ("src/", "include/", "lib/", "tool/")
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 
 # Rooms that only think: no header through which something is done to a process, a file or a thread.
@@ -78,7 +79,7 @@ def check_include(root, path, quote, name):
 def check_includes(root, files):
     problems = []
     for path in files:
-        if path.endswith((".c", ".h", ".S")) and path.startswith(("src/", "include/", "tool/")):
+        if path.endswith((".c", ".h", ".S")) and path.startswith(ROOTS):
             if room_of(path) is None:
                 problems.append(f"{path}: lies in no room; add the room to the order here")
                 continue
@@ -102,7 +103,7 @@ def check_sizes(root, files):
 def check_headers_alone(root, files, compiler):
     problems = []
     for path in files:
-        if path.endswith(".h") and path.startswith(("src/", "include/", "tool/")):
+        if path.endswith(".h") and path.startswith(ROOTS):
             command = compiler + ["-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-fsyntax-only"]
             command += ["-Iinclude", "-Isrc", "-I.", "-x", "c", "-"]
             source = f'#include "{path}"\nextern int nothing;\n'
@@ -128,12 +129,15 @@ def self_test(compiler):
         "src/hwbp/slot.h": "int slot(void);\n",
         "tool/main.c": '#include "main.h"\n#include "host/remote/remote.h"\n',
         "tool/main.h": "int run(void);\n",
+        "lib/where.c": '#include "where.h"\n#include "insn/insn.h"\n#include <unistd.h>\n',
+        "lib/where.h": "int where(void);\n",
     }
     bad = {
         "an upward include": ("src/insn/insn.c", '#include "probe/plan.h"\n', "not below src/insn"),
         "the same, indented": ("src/base/list.h", '  #  include "insn/insn.h"\n', "not below src/base"),
         "a host in a host": ("src/host/fake/fake.c", '#include "host/remote/remote.h"\n', "not below src/host/fake"),
         "probe knows hwbp": ("src/probe/plan.c", '#include "hwbp/slot.h"\n', "not below src/probe"),
+        "the tool knows the library": ("tool/main.c", '#include "../lib/where.h"\n', "not below tool"),
         "a room that acts": ("src/probe/plan.c", "#include <sys/ptrace.h>\n", "only thinks"),
         "a thread in a pure room": ("src/spec/spec.c", "#include <pthread.h>\n", "only thinks"),
         "a file in no room": ("src/other/file.c", "\n", "no room"),
