@@ -20,8 +20,9 @@ struct tl_patch {
 };
 
 /* Map `size` bytes at exactly `addr`. CODE: read and execute, private, content from offset `pool` of the code pool.
- * GATE: read and write, private, wiped on fork, content zero. Multiples of the page size (4096). */
-enum tl_mapping_kind { TL_MAPPING_CODE, TL_MAPPING_GATE };
+ * GATE: read and write, private, wiped on fork, content zero. DATA: read and write, private, copied by fork, content as
+ * for CODE. Multiples of the page size (4096). */
+enum tl_mapping_kind { TL_MAPPING_CODE, TL_MAPPING_GATE, TL_MAPPING_DATA };
 struct tl_mapping {
     uint64_t addr, size, pool;
     enum tl_mapping_kind kind;
@@ -58,6 +59,14 @@ struct tl_port {
      * -EAGAIN has to run, -ENOENT not ours. */
     int (*evacuate)(void *host, int (*locate)(void *context, uint64_t pc, uint64_t *original, int *fix_rcx),
                     void *context);
+
+    /* Only while stopped. Hand the program's signals to the broker whose state (struct tl_broker, src/hit/broker.h) is
+     * mapped at `broker`: before any text is patched. -ENOTSUP: this program's signals cannot be handed over. NULL in a
+     * host without a broker. */
+    int (*arm)(void *host, uint64_t broker);
+    /* Only while stopped, text restored, nobody inside: the program has its signals back, those that wait included.
+     * -EAGAIN when a thread has to run on first, as for evacuate. Nothing to do where nothing is armed. */
+    int (*disarm)(void *host);
 };
 
 #endif

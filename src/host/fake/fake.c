@@ -101,7 +101,7 @@ static int fake_map(void *host, const struct tl_mapping *mappings, size_t count)
     if (fails(fake))
         return fake->fail_with;
     for (size_t i = 0; i < count; i++) {
-        bool code = mappings[i].kind == TL_MAPPING_CODE;
+        bool code = mappings[i].kind != TL_MAPPING_GATE;
         int error =
             code && (mappings[i].pool > fake->pool_size || mappings[i].size > fake->pool_size - mappings[i].pool)
                 ? -EINVAL

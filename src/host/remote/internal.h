@@ -253,6 +253,15 @@ int tl_port_patch(struct tl_remote *r, const struct tl_patch *patches, size_t co
 typedef int tl_locate(void *context, uint64_t pc, uint64_t *original, int *fix_rcx);
 int tl_port_evacuate(struct tl_remote *r, tl_locate *locate, void *context);
 
+/* stacks.c: contexts that signals have saved on a task's stacks. `word`: theirs from rcx on, `at`: where that stands.
+ */
+enum { TL_SAVED_CX, TL_SAVED_SP, TL_SAVED_IP, TL_SAVED_FLAGS, TL_SAVED_SEGMENTS, TL_SAVED_WORDS, TL_SAVED_MASK = 18 };
+typedef bool tl_saved_visit(void *context, uint64_t at, const uint64_t *word); /* false: enough */
+/* -E2BIG: there are more stacks than were looked at. */
+int tl_saved_contexts(struct tl_remote *r, const struct tl_remote_area *areas, size_t area_count,
+                      const struct tl_task *task, tl_saved_visit *visit, void *context);
+bool tl_saved_plausible(struct tl_remote *r, uint64_t at); /* something of the kind stands there */
+
 /* residue.c: take out of the target all that a trapline left there. On the tracer thread; stops by itself. */
 int tl_residue_clean(struct tl_remote *r, bool own, struct tl_error *error);
 bool tl_residue_suspected(struct tl_remote *r);

@@ -109,10 +109,9 @@ static size_t plan_calls(const struct tl_mapping *mappings, size_t count, uint64
                                           -ECANCELED};
             calls[n++] = (struct tl_call){SYS_madvise, {m->addr, m->size, MADV_WIPEONFORK}, -ECANCELED};
         } else {
+            uint64_t prot = PROT_READ | (m->kind == TL_MAPPING_DATA ? PROT_WRITE : PROT_EXEC);
             calls[n++] = (struct tl_call){
-                SYS_mmap,
-                {m->addr, m->size, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_FIXED_NOREPLACE, fd, m->pool - low},
-                -ECANCELED};
+                SYS_mmap, {m->addr, m->size, prot, MAP_PRIVATE | MAP_FIXED_NOREPLACE, fd, m->pool - low}, -ECANCELED};
         }
     }
     if (file)
