@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "insn/emulation.h"
 #include "insn/sweep.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -54,7 +55,7 @@ static void check_piece(const struct tl_insn *insn, const struct tl_copy *copy, 
     CHECK(tl_insn_decode(copy->code + start, end - start, at + start, &part) == 0);
     bool constant = part.length == 6 && part.flow == TL_FLOW_JUMP_INDIRECT && part.memory == at + start + 6;
     CHECK(end - start == part.length + (constant ? 8u : 0u));
-    CHECK(part.why == TL_WHY_NONE);
+    CHECK(part.why == TL_WHY_NONE || part.why == insn->why);
     CHECK(part.flow != TL_FLOW_CALL && part.flow != TL_FLOW_CALL_INDIRECT); /* these would push the copy's address */
     if (constant) {
         uint64_t target;
@@ -87,6 +88,36 @@ static void check_copy(const struct tl_insn *insn, const struct tl_copy *copy, u
     }
 }
 
+/* What is stepped is the instruction, with whatever it says of its own address moved. */
+static void check_step(const struct tl_insn *insn, uint64_t at)
+{
+    struct tl_copy copy;
+    struct tl_insn part;
+    int result = tl_insn_step(insn, at, &copy);
+    CHECK(result == -tl_why_errno(copy.why));
+    CHECK(result != 0 || insn->why == TL_WHY_FAR || insn->why == TL_WHY_PREFIX);
+    if (result != 0)
+        return;
+    CHECK(copy.length == insn->length && copy.marks_used == 2 && copy.marks[1].at == insn->length);
+    CHECK(tl_insn_decode(copy.code, copy.length, at, &part) == 0);
+    CHECK(part.length == insn->length && part.flow == insn->flow && part.why == insn->why);
+    CHECK(part.target == insn->target && part.memory == insn->memory);
+}
+
+static void check_emulation(const struct tl_insn *insn)
+{
+    struct tl_emulation emulation;
+    int result = tl_insn_emulation(insn, &emulation);
+    CHECK(result == 0 || result == -ENOTSUP);
+    if (result != 0)
+        return;
+    CHECK(insn->why == TL_WHY_NONE && insn->flow != TL_FLOW_NEXT && insn->flow != TL_FLOW_STOP);
+    CHECK(emulation.next == insn->addr + insn->length && emulation.target == insn->target);
+    CHECK(emulation.base == TL_NO_REG || emulation.base < 16);
+    CHECK(emulation.index == TL_NO_REG || (emulation.index < 16 && emulation.index != 4));
+    CHECK(emulation.scale == 1 || emulation.scale == 2 || emulation.scale == 4 || emulation.scale == 8);
+}
+
 static void check_instruction(const uint8_t *bytes, size_t size, uint64_t addr, uint64_t at)
 {
     struct tl_insn insn, again;
@@ -104,10 +135,13 @@ static void check_instruction(const uint8_t *bytes, size_t size, uint64_t addr, 
 
     result = tl_insn_relocate(&insn, at, &copy);
     CHECK(result == -tl_why_errno(copy.why));
-    CHECK(insn.why == TL_WHY_NONE || copy.why == insn.why);
-    CHECK(copy.why == insn.why || (copy.why == TL_WHY_NO_SCRATCH && insn.rip_relative));
+    enum tl_why why = insn.why == TL_WHY_TRAP_INSN ? TL_WHY_NONE : (enum tl_why)insn.why;
+    CHECK(why == TL_WHY_NONE || copy.why == why);
+    CHECK(copy.why == why || (copy.why == TL_WHY_NO_SCRATCH && insn.rip_relative));
     if (result == 0)
         check_copy(&insn, &copy, at, false);
+    check_step(&insn, at);
+    check_emulation(&insn);
     result = tl_insn_relocate_taken(&insn, at, &copy);
     CHECK((result == 0) == (insn.flow == TL_FLOW_BRANCH && insn.why == TL_WHY_NONE));
     if (result == 0)

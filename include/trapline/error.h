@@ -24,7 +24,6 @@ extern "C" {
     X(UNDECODABLE, EILSEQ, "the bytes are not a valid instruction")                                                    \
     X(CHANGED, EBUSY, "the bytes differ from the file: somebody else's breakpoint or jump")                            \
     X(TRAP_INSN, ENOTSUP, "the instruction is itself a breakpoint")                                                    \
-    X(XBEGIN, ENOTSUP, "xbegin: a copy would abort to the wrong place")                                                \
     X(FAR, ENOTSUP, "far or privileged control transfer")                                                              \
     X(PREFIX, ENOTSUP, "a prefix that processors disagree on")                                                         \
     X(NO_SCRATCH, ENOTSUP, "no register is free to reach the operand from a copy")                                     \

@@ -42,7 +42,7 @@ static void classify(const ZydisDecodedInstruction *zydis, struct tl_insn *insn)
         set(insn, relative ? TL_FLOW_CALL : TL_FLOW_CALL_INDIRECT, why);
         break;
     case ZYDIS_MNEMONIC_XBEGIN:
-        set(insn, TL_FLOW_BRANCH, TL_WHY_XBEGIN);
+        set(insn, TL_FLOW_BRANCH, TL_WHY_NONE); /* to where it aborts */
         break;
     case ZYDIS_MNEMONIC_RET: /* takes its width from the copied prefix, as the original does */
         set(insn, TL_FLOW_RET, far_branch ? TL_WHY_FAR : TL_WHY_NONE);

@@ -33,7 +33,8 @@ struct tl_insn {
     uint8_t bytes[TL_INSN_MAX];
     uint8_t length;
     uint8_t flow; /* enum tl_flow */
-    uint8_t why;  /* enum tl_why: why a copy of it cannot be made wherever the copy goes; TL_WHY_NONE: it can */
+    uint8_t why;  /* enum tl_why: why a copy alone does not do, wherever it goes; TL_WHY_NONE: it does. TRAP_INSN: there
+                     is a copy, whose trap somebody has to turn back with its marks. FAR, PREFIX: see tl_insn_step */
     uint8_t displacement_at; /* rip_relative: index in bytes[] of the 4-byte displacement */
     bool rip_relative;
     bool is_syscall;  /* the SYSCALL instruction: rcx is the return address afterwards */
@@ -87,6 +88,12 @@ const struct tl_mark *tl_copy_mark(const struct tl_copy *copy, size_t at);
  * copy->why. A syscall's copy has an AFTER mark behind the syscall instruction (a blocked thread sits there), and sets
  * rcx as the original would have. */
 int tl_insn_relocate(const struct tl_insn *insn, uint64_t at, struct tl_copy *copy);
+
+/* For what tl_insn_relocate refuses as FAR or PREFIX: the bare instruction, to be executed at `at` alone, with the trap
+ * flag set. Whatever it makes of its own address is `at` - insn->addr too high: rip where it went on behind itself, the
+ * address that it pushed. Where it went elsewhere, that is right. Marks: BEFORE, and AFTER behind it. 0, or the
+ * negative errno of copy->why: not one of these, or it cannot be done from there. */
+int tl_insn_step(const struct tl_insn *insn, uint64_t at, struct tl_copy *copy);
 
 /* For an exit by a branch (TL_FLOW_BRANCH): code at `at` that goes to the next original instruction where the branch is
  * not taken and falls out of its end (copy->length) where it is taken, registers and flags as the original leaves them

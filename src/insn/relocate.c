@@ -44,7 +44,10 @@ static enum tl_why relocate(struct tl_relocation *relocation)
         tl_relocate_jump(relocation);
         return why;
     case TL_FLOW_BRANCH:
-        tl_relocate_branch(relocation);
+        if (relocation->zydis.mnemonic == ZYDIS_MNEMONIC_XBEGIN)
+            tl_relocate_xbegin(relocation);
+        else
+            tl_relocate_branch(relocation);
         return why;
     case TL_FLOW_CALL:
         tl_relocate_call(relocation);
@@ -73,8 +76,6 @@ static enum tl_why begin(struct tl_relocation *relocation, const struct tl_insn 
 {
     *relocation = (struct tl_relocation){.out = {copy, at}, .insn = insn, .next = insn->addr + insn->length};
     memset(copy, 0, sizeof *copy);
-    if (insn->why != TL_WHY_NONE)
-        return insn->why;
     return tl_decode_full(insn, &relocation->zydis, relocation->operands) ? TL_WHY_NONE : TL_WHY_UNDECODABLE;
 }
 
@@ -86,10 +87,18 @@ static int end(struct tl_copy *copy, enum tl_why why)
     return -tl_why_errno(why);
 }
 
+/* A copy that does by itself what the original does, or whose trap is turned back. */
+static enum tl_why can_copy(const struct tl_insn *insn)
+{
+    return insn->why == TL_WHY_TRAP_INSN ? TL_WHY_NONE : (enum tl_why)insn->why;
+}
+
 int tl_insn_relocate(const struct tl_insn *insn, uint64_t at, struct tl_copy *copy)
 {
     struct tl_relocation relocation;
     enum tl_why why = begin(&relocation, insn, at, copy);
+    if (why == TL_WHY_NONE)
+        why = can_copy(insn);
     if (why == TL_WHY_NONE)
         why = relocate(&relocation);
     return end(copy, why);
@@ -99,10 +108,58 @@ int tl_insn_relocate_taken(const struct tl_insn *insn, uint64_t at, struct tl_co
 {
     struct tl_relocation relocation;
     enum tl_why why = begin(&relocation, insn, at, copy);
+    if (why == TL_WHY_NONE)
+        why = (enum tl_why)insn->why;
     if (why == TL_WHY_NONE && insn->flow != TL_FLOW_BRANCH)
         why = TL_WHY_TACTIC;
-    if (why == TL_WHY_NONE)
+    if (why == TL_WHY_NONE && relocation.zydis.mnemonic == ZYDIS_MNEMONIC_XBEGIN)
+        tl_relocate_xbegin_taken(&relocation);
+    else if (why == TL_WHY_NONE)
         tl_relocate_branch_taken(&relocation);
+    return end(copy, why);
+}
+
+/* The displacement of a relative transfer, moved. Read as 16 bits, as processors do that obey the prefix, it is right
+ * as well: the sum is cut to 16 bits then. */
+static bool emit_moved(struct tl_relocation *relocation)
+{
+    const struct tl_insn *insn = relocation->insn;
+    uint8_t bytes[TL_INSN_MAX];
+    uint64_t here = tl_emit_here(&relocation->out);
+    size_t at = relocation->zydis.raw.imm[0].offset;
+    if (relocation->zydis.raw.imm[0].size != 32 || !tl_reaches(here + insn->length, insn->target))
+        return false;
+    uint32_t displacement = (uint32_t)(insn->target - (here + insn->length));
+    memcpy(bytes, insn->bytes, sizeof bytes);
+    memcpy(bytes + at, &displacement, sizeof displacement);
+    tl_emit_bytes(&relocation->out, bytes, insn->length);
+    return true;
+}
+
+/* Into the kernel and back to places of its own choice: nothing that can be stepped over. */
+static bool leaves_for_good(const struct tl_relocation *relocation)
+{
+    return relocation->zydis.mnemonic == ZYDIS_MNEMONIC_SYSENTER || relocation->zydis.mnemonic == ZYDIS_MNEMONIC_ENCLU;
+}
+
+int tl_insn_step(const struct tl_insn *insn, uint64_t at, struct tl_copy *copy)
+{
+    struct tl_relocation relocation;
+    enum tl_why why = begin(&relocation, insn, at, copy);
+    if (why == TL_WHY_NONE && insn->why != TL_WHY_FAR && insn->why != TL_WHY_PREFIX)
+        why = TL_WHY_TACTIC;
+    if (why == TL_WHY_NONE && leaves_for_good(&relocation))
+        why = TL_WHY_FAR;
+    if (why == TL_WHY_NONE) {
+        tl_emit_mark(&relocation.out, TL_MARK_BEFORE, insn->addr);
+        bool done = relocation.zydis.raw.imm[0].is_relative
+                        ? emit_moved(&relocation)
+                        : tl_emit_adjusted(&relocation, insn->bytes, insn->length, insn->displacement_at);
+        if (done)
+            tl_emit_mark(&relocation.out, TL_MARK_AFTER, relocation.next);
+        else
+            why = (enum tl_why)insn->why;
+    }
     return end(copy, why);
 }
 

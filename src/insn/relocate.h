@@ -30,6 +30,8 @@ void tl_emit_borrow(struct tl_relocation *relocation, uint8_t reg);
 void tl_relocate_jump(struct tl_relocation *relocation);
 void tl_relocate_branch(struct tl_relocation *relocation);
 void tl_relocate_branch_taken(struct tl_relocation *relocation);
+void tl_relocate_xbegin(struct tl_relocation *relocation);
+void tl_relocate_xbegin_taken(struct tl_relocation *relocation);
 void tl_relocate_call(struct tl_relocation *relocation);
 void tl_relocate_call_indirect(struct tl_relocation *relocation);
 void tl_relocate_jump_indirect(struct tl_relocation *relocation);

@@ -90,6 +90,32 @@ void tl_relocate_branch(struct tl_relocation *relocation)
     tl_emit_jump_to(out, relocation->next);
 }
 
+/* xbegin to `target`, by a displacement of 32 bits whatever the original has. */
+static void emit_xbegin(struct tl_relocation *relocation, uint64_t target)
+{
+    tl_emit_mark(&relocation->out, TL_MARK_BEFORE, relocation->insn->addr);
+    TL_EMIT(&relocation->out, 0xc7, 0xf8);
+    tl_emit_u32(&relocation->out, (uint32_t)(target - (tl_emit_here(&relocation->out) + 4)));
+}
+
+/* Begin a transaction, and leave the copy for where it aborts to only then. */
+void tl_relocate_xbegin_taken(struct tl_relocation *relocation)
+{
+    enum { XBEGIN_BYTES = 6 };
+    struct tl_emitter *out = &relocation->out;
+    size_t jump = tl_emit_jump_length(out, XBEGIN_BYTES, relocation->next);
+    emit_xbegin(relocation, tl_emit_here(out) + XBEGIN_BYTES + jump);
+    tl_emit_mark(out, TL_MARK_AFTER, relocation->next);
+    tl_emit_jump_to(out, relocation->next);
+}
+
+void tl_relocate_xbegin(struct tl_relocation *relocation)
+{
+    tl_relocate_xbegin_taken(relocation);
+    tl_emit_mark(&relocation->out, TL_MARK_AFTER, relocation->insn->target);
+    tl_emit_jump_to(&relocation->out, relocation->insn->target);
+}
+
 static bool fits_sign_extended(uint64_t value)
 {
     return (int64_t)value == (int32_t)value;

@@ -62,7 +62,7 @@ static void what_cannot_be_copied_says_why(void **state)
     EXPECT(TL_FLOW_STOP, TL_WHY_TRAP_INSN, 0xcc);
     EXPECT(TL_FLOW_STOP, TL_WHY_TRAP_INSN, 0xf1);
     EXPECT(TL_FLOW_STOP, TL_WHY_TRAP_INSN, 0xcd, 3);
-    EXPECT(TL_FLOW_BRANCH, TL_WHY_XBEGIN, 0xc7, 0xf8, 0, 0, 0, 0);
+    EXPECT(TL_FLOW_BRANCH, TL_WHY_NONE, 0xc7, 0xf8, 0, 0, 0, 0);
     EXPECT(TL_FLOW_RET, TL_WHY_FAR, 0xcb);
     EXPECT(TL_FLOW_RET, TL_WHY_FAR, 0x48, 0x0f, 0x07);  /* sysretq */
     EXPECT(TL_FLOW_NEXT, TL_WHY_FAR, 0x0f, 0x34);       /* sysenter */
