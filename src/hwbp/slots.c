@@ -7,17 +7,18 @@
  * is not 0.
  *
  *   cpus_pinned   the CPUs by C(c)
- *   anywhere      the tasks of which no request names a CPU, by T(t, any): once for all CPUs
+ *   anywhere      the tasks of which no request names a CPU, by T(t, any): once for all CPUs, in each shard
  *   cpu[c].tasks  the other tasks by T(t,c)
  *
  * A task moves from `anywhere` to the histograms of all CPUs with its first request that names a CPU, and back with the
  * last: that is the one thing that takes time in proportion to the number of CPUs.
  *
- * Locking. Tasks are spread over shards, each with a lock and a table. A request of a task for any CPU holds the lock
- * of its shard; what it changes beside its own holding is `anywhere` and the flexible counter, by atomic additions, and
- * what it reads beside that changes only under all the locks, which a request that names a CPU takes, in order. Two
- * requests of different tasks for any CPU cannot spoil each other's rule: none of them appears in the other's. A
- * flexible and a pinned one could, through the flexible counter; so a flexible request takes all locks as well.
+ * Locking. Tasks are spread over shards, each with a lock, a table, and a histogram of its tasks. A request of a task
+ * for any CPU holds the lock of its shard and changes nothing beyond it (but, where the task has other requests that
+ * name a CPU, the histograms of CPUs, by atomic additions). What it reads beyond it changes only under all the locks,
+ * which a request that names a CPU takes, in order. Two requests of different tasks for any CPU cannot spoil each
+ * other's rule: none of them appears in the other's. A flexible and a pinned one could; so a flexible request takes all
+ * locks as well.
  */
 #include "hwbp/slots.h"
 
@@ -42,13 +43,13 @@ struct account {
     struct histogram cpus_pinned;
     uint32_t flexible_on_cpus; /* the sum of cpu[].flexible */
     struct cpu *cpu;
-    struct histogram anywhere __attribute__((aligned(CACHE_LINE)));
     uint32_t flexible_anywhere;
 };
 
 struct shard {
     uint32_t locked;
     struct tl_tasks tasks;
+    struct histogram anywhere[TL_SLOT_TYPES];
 } __attribute__((aligned(CACHE_LINE)));
 
 struct tl_slots_state {
@@ -63,9 +64,10 @@ struct tl_slots_state {
 
 /* ---- histograms ---- */
 
-static unsigned highest(const struct histogram *histogram)
+/* The highest number of slots that an owner holds, of `slots`. */
+static unsigned highest(const struct histogram *histogram, unsigned slots)
 {
-    for (unsigned n = TL_SLOTS_MAX; n; n--)
+    for (unsigned n = slots; n; n--)
         if (__atomic_load_n(&histogram->at[n - 1], __ATOMIC_RELAXED))
             return n;
     return 0;
@@ -73,6 +75,15 @@ static unsigned highest(const struct histogram *histogram)
 
 /* An owner held `from` slots and holds `to` now. */
 static void move(struct histogram *histogram, unsigned from, unsigned to)
+{
+    if (from)
+        histogram->at[from - 1]--;
+    if (to)
+        histogram->at[to - 1]++;
+}
+
+/* The same for a histogram that others may change at the same time. */
+static void move_shared(struct histogram *histogram, unsigned from, unsigned to)
 {
     if (from == to)
         return;
@@ -160,6 +171,17 @@ static struct tl_holding *find(struct tl_slots_state *state, uint64_t task)
     return task ? tl_tasks_find(&shard_of(state, task)->tasks, task) : NULL;
 }
 
+/* The most that a task of which no request names a CPU holds. With all locks held. */
+static unsigned most_anywhere(const struct tl_slots_state *state, unsigned type, unsigned slots)
+{
+    unsigned most = 0;
+    for (unsigned i = 0; i < SHARDS && most < slots; i++) {
+        unsigned held = highest(&state->shards[i].anywhere[type], slots);
+        most = held > most ? held : most;
+    }
+    return most;
+}
+
 /* What the rules add w to. */
 static unsigned busy(struct tl_slots_state *state, const struct tl_slot_request *request,
                      const struct tl_holding *holding)
@@ -168,13 +190,13 @@ static unsigned busy(struct tl_slots_state *state, const struct tl_slot_request 
     unsigned type = type_of(state, request->type);
     if (!request->task) {
         const struct cpu *cpu = &account->cpu[request->cpu];
-        unsigned bound = highest(&cpu->tasks), free = highest(&account->anywhere);
+        unsigned bound = highest(&cpu->tasks, account->slots), free = most_anywhere(state, type, account->slots);
         return cpu->pinned + (bound > free ? bound : free);
     }
     if (request->cpu != TL_ANY_CPU)
         return account->cpu[request->cpu].pinned + held_on(state, holding, type, (unsigned)request->cpu);
     if (!holding || !holding->on_cpu)
-        return highest(&account->cpus_pinned) + (holding ? holding->anywhere[type] : 0u);
+        return highest(&account->cpus_pinned, account->slots) + (holding ? holding->anywhere[type] : 0u);
     unsigned most = 0;
     for (unsigned c = 0; c < state->cpus; c++) {
         unsigned sum = account->cpu[c].pinned + held_on(state, holding, type, c);
@@ -186,34 +208,37 @@ static unsigned busy(struct tl_slots_state *state, const struct tl_slot_request 
 /* Whether a flexible request wants a slot on a CPU that this request is about. */
 static bool flexible_present(const struct account *account, const struct tl_slot_request *request)
 {
-    if (__atomic_load_n(&account->flexible_anywhere, __ATOMIC_RELAXED))
+    if (account->flexible_anywhere)
         return true;
     return request->cpu == TL_ANY_CPU ? account->flexible_on_cpus : account->cpu[request->cpu].flexible;
 }
 
 /* The rule for a request, where pinned ones may use `slots`. */
-static bool fits(struct tl_slots_state *state, const struct tl_slot_request *request, unsigned slots)
+static bool fits(struct tl_slots_state *state, const struct tl_slot_request *request, const struct tl_holding *holding,
+                 unsigned slots)
 {
-    unsigned taken = busy(state, request, find(state, request->task));
+    unsigned taken = busy(state, request, holding);
     unsigned weight = request->flexible ? 1 : request->weight;
     return request->weight <= slots && taken <= slots - weight;
 }
 
-static bool admitted(struct tl_slots_state *state, const struct tl_slot_request *request)
+static bool admitted(struct tl_slots_state *state, const struct tl_slot_request *request,
+                     const struct tl_holding *holding)
 {
     const struct account *account = account_of(state, request->type);
-    return fits(state, request, account->slots - (!request->flexible && flexible_present(account, request)));
+    return fits(state, request, holding, account->slots - (!request->flexible && flexible_present(account, request)));
 }
 
 /* ---- changes ---- */
 
-/* The task's weights go from the histogram of all CPUs to those of each, or back. */
+/* The task's weights go from the histogram of its shard to those of all CPUs, or back. With all locks held. */
 static void spread(struct tl_slots_state *state, const struct tl_holding *holding, bool back)
 {
+    struct shard *shard = shard_of(state, holding->task);
     for (unsigned type = 0; type < TL_SLOT_TYPES; type++) {
         struct account *account = &state->accounts[type];
         unsigned weight = holding->anywhere[type];
-        move(&account->anywhere, back ? 0 : weight, back ? weight : 0);
+        move(&shard->anywhere[type], back ? 0 : weight, back ? weight : 0);
         for (unsigned c = 0; account->cpu && c < state->cpus; c++)
             move(&account->cpu[c].tasks, back ? weight : 0, back ? 0 : weight);
     }
@@ -227,11 +252,11 @@ static void add_to_task(struct tl_slots_state *state, struct tl_holding *holding
     if (request->cpu == TL_ANY_CPU) {
         for (unsigned c = 0; holding->on_cpu && c < state->cpus; c++) {
             unsigned held = held_on(state, holding, type, c);
-            move(&account->cpu[c].tasks, held, (unsigned)((int)held + weight));
+            move_shared(&account->cpu[c].tasks, held, (unsigned)((int)held + weight));
         }
         unsigned held = holding->anywhere[type];
         if (!holding->on_cpu)
-            move(&account->anywhere, held, (unsigned)((int)held + weight));
+            move(&shard_of(state, holding->task)->anywhere[type], held, (unsigned)((int)held + weight));
         holding->anywhere[type] = (uint16_t)((int)held + weight);
         return;
     }
@@ -248,7 +273,7 @@ static void add(struct tl_slots_state *state, struct tl_holding *holding, const 
     struct account *account = account_of(state, request->type);
     if (request->flexible) {
         if (request->cpu == TL_ANY_CPU)
-            __atomic_fetch_add(&account->flexible_anywhere, (uint32_t)weight, __ATOMIC_RELAXED);
+            account->flexible_anywhere += (uint32_t)weight;
         else {
             account->cpu[request->cpu].flexible += (uint32_t)weight;
             account->flexible_on_cpus += (uint32_t)weight;
@@ -262,15 +287,14 @@ static void add(struct tl_slots_state *state, struct tl_holding *holding, const 
     }
 }
 
-/* The holding that a request is entered into, with room for it. NULL for requests without; -ENOMEM. */
+/* Give the request's task a holding where it has none, with room for the request. 0 or -ENOMEM. */
 static int make_holding(struct tl_slots_state *state, const struct tl_slot_request *request,
                         struct tl_holding **holding)
 {
-    *holding = NULL;
     if (!request->task || request->flexible)
         return 0;
-    struct tl_tasks *tasks = &shard_of(state, request->task)->tasks;
-    *holding = tl_tasks_add(tasks, request->task, &state->host);
+    if (!*holding)
+        *holding = tl_tasks_add(&shard_of(state, request->task)->tasks, request->task, &state->host);
     if (!*holding)
         return -ENOMEM;
     if (request->cpu == TL_ANY_CPU || (*holding)->on_cpu)
@@ -292,10 +316,8 @@ static bool is_empty(const struct tl_holding *holding)
 }
 
 /* What a holding does not need any more goes. */
-static void tidy(struct tl_slots_state *state, uint64_t task)
+static void tidy(struct tl_slots_state *state, struct tl_holding *holding)
 {
-    struct tl_tasks *tasks = &shard_of(state, task)->tasks;
-    struct tl_holding *holding = task ? tl_tasks_find(tasks, task) : NULL;
     if (!holding)
         return;
     if (holding->on_cpu && !holding->bound) {
@@ -304,11 +326,12 @@ static void tidy(struct tl_slots_state *state, uint64_t task)
         spread(state, holding, true);
     }
     if (is_empty(holding))
-        tl_tasks_drop(tasks, holding);
+        tl_tasks_drop(&shard_of(state, holding->task)->tasks, holding);
 }
 
 /* Whether the accounts show at least what this request would have added. */
-static bool is_held(struct tl_slots_state *state, const struct tl_slot_request *request)
+static bool is_held(struct tl_slots_state *state, const struct tl_slot_request *request,
+                    const struct tl_holding *holding)
 {
     const struct account *account = account_of(state, request->type);
     unsigned type = type_of(state, request->type);
@@ -317,7 +340,6 @@ static bool is_held(struct tl_slots_state *state, const struct tl_slot_request *
                (request->cpu == TL_ANY_CPU ? account->flexible_anywhere : account->cpu[request->cpu].flexible);
     if (!request->task)
         return request->weight <= account->cpu[request->cpu].pinned;
-    const struct tl_holding *holding = find(state, request->task);
     if (!holding)
         return false;
     if (request->cpu == TL_ANY_CPU)
@@ -326,14 +348,13 @@ static bool is_held(struct tl_slots_state *state, const struct tl_slot_request *
 }
 
 /* With the locks held. What a failure leaves behind of a holding is for the caller to tidy up. */
-static int reserve(struct tl_slots_state *state, const struct tl_slot_request *request)
+static int reserve(struct tl_slots_state *state, const struct tl_slot_request *request, struct tl_holding **holding)
 {
-    if (!admitted(state, request))
+    if (!admitted(state, request, *holding))
         return -ENOSPC;
-    struct tl_holding *holding;
-    int error = make_holding(state, request, &holding);
+    int error = make_holding(state, request, holding);
     if (!error)
-        add(state, holding, request, (int)request->weight);
+        add(state, *holding, request, (int)request->weight);
     return error;
 }
 
@@ -357,9 +378,10 @@ int tl_slots_reserve(struct tl_slots *slots, const struct tl_slot_request *reque
         error = lock(slots->state, request, all);
     if (error)
         return error;
-    error = reserve(slots->state, request);
+    struct tl_holding *holding = find(slots->state, request->task);
+    error = reserve(slots->state, request, &holding);
     if (error)
-        tidy(slots->state, request->task);
+        tidy(slots->state, holding);
     unlock(slots->state, request, all);
     return error;
 }
@@ -376,9 +398,10 @@ int tl_slots_release(struct tl_slots *slots, const struct tl_slot_request *reque
         return error;
     /* The last request that names a CPU takes its task back to `anywhere`: that concerns all CPUs, but such a request
      * holds all locks. */
-    if (is_held(state, request)) {
-        add(state, find(state, request->task), request, -(int)request->weight);
-        tidy(state, request->task);
+    struct tl_holding *holding = find(state, request->task);
+    if (is_held(state, request, holding)) {
+        add(state, holding, request, -(int)request->weight);
+        tidy(state, holding);
     } else
         error = -EINVAL;
     unlock(state, request, all);
@@ -398,22 +421,25 @@ int tl_slots_modify(struct tl_slots *slots, const struct tl_slot_request *from, 
     error = lock(state, &locking, all);
     if (error)
         return error;
-    if (!is_held(state, from)) {
+    struct tl_holding *holding = find(state, from->task);
+    if (!is_held(state, from, holding)) {
         unlock(state, &locking, all);
         return -EINVAL;
     }
     /* What is given up stays in its table for the moment, so that taking it back needs no memory; and it fits, since
      * nothing has been added meanwhile. (A flexible request of another task may have come after it, which keeps new
      * requests to S - 1: not one that is there already.) */
-    add(state, find(state, from->task), from, -(int)from->weight);
-    error = reserve(state, to);
+    add(state, holding, from, -(int)from->weight);
+    struct tl_holding *target = find(state, to->task);
+    error = reserve(state, to, &target);
+    holding = find(state, from->task); /* it may have moved */
     if (error) {
-        if (!fits(state, from, account_of(state, from->type)->slots))
+        if (!fits(state, from, holding, account_of(state, from->type)->slots))
             __builtin_trap();
-        add(state, find(state, from->task), from, (int)from->weight);
-        tidy(state, to->task);
+        add(state, holding, from, (int)from->weight);
+        tidy(state, find(state, to->task));
     } else
-        tidy(state, from->task);
+        tidy(state, holding);
     unlock(state, &locking, all);
     return error;
 }
