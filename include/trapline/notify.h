@@ -20,28 +20,28 @@ extern "C" {
 #endif
 #pragma GCC visibility push(default)
 
-enum tl_exception {
-    TL_EXCEPTION_BREAKPOINT, /* int3 was executed; regs->rip is behind it */
-    TL_EXCEPTION_DEBUG,      /* a single step, or a hardware breakpoint */
-    TL_EXCEPTION_PROTECTION, /* general protection: a bad address form, a privileged instruction */
-    TL_EXCEPTION_PAGE_FAULT  /* a page that is not there or not so accessible; `address` says which */
+enum tl_notice {
+    TL_NOTICE_BREAKPOINT, /* int3 was executed; regs->rip is behind it */
+    TL_NOTICE_DEBUG,      /* a single step, or a hardware breakpoint */
+    TL_NOTICE_PROTECTION, /* general protection: a bad address form, a privileged instruction */
+    TL_NOTICE_PAGE_FAULT  /* a page that is not there or not so accessible; `address` says which */
 };
 enum tl_verdict {
     TL_NOTIFY_PASS, /* not mine: ask the next; changes of regs are kept */
     TL_NOTIFY_CLAIM /* mine: the thread goes on with regs as they are now */
 };
 
-struct tl_exception_info {
-    uint32_t exception; /* enum tl_exception */
-    int32_t signal;     /* what the program would get */
-    int32_t code;       /* si_code */
-    uint32_t error;     /* the processor's error code, for PROTECTION and PAGE_FAULT */
-    uint64_t address;   /* PAGE_FAULT: the address that was accessed; else 0 */
+struct tl_notice_info {
+    uint32_t notice;  /* enum tl_notice */
+    int32_t signal;   /* what the program would get */
+    int32_t code;     /* si_code */
+    uint32_t error;   /* the processor's error code, for PROTECTION and PAGE_FAULT */
+    uint64_t address; /* PAGE_FAULT: the address that was accessed; else 0 */
 };
 
 struct tl_notifier;
 typedef enum tl_verdict tl_notifier_call(struct tl_notifier *notifier, struct tl_regs *regs,
-                                         const struct tl_exception_info *info);
+                                         const struct tl_notice_info *info);
 
 struct tl_notifier {
     size_t size;       /* sizeof(struct tl_notifier) */
