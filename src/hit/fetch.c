@@ -31,8 +31,9 @@ static inline uint64_t low_bits(uint64_t value, unsigned bits)
 }
 
 /* `size` bytes at `addr`, zero-extended, into *value. What is read without the kernel is read by whole words, since the
- * program may have asked for faults at unaligned accesses. */
-static inline bool load(const struct tl_hit *hit, uint64_t addr, unsigned size, uint64_t *value)
+ * program may have asked for faults at unaligned accesses. Whose bytes they are is no matter: sanitizers leave it. */
+static inline __attribute__((no_sanitize("address"))) bool load(const struct tl_hit *hit, uint64_t addr, unsigned size,
+                                                                uint64_t *value)
 {
     uint64_t pushed = (uint64_t)(uintptr_t)&hit->regs->r[TL_RFLAGS];
     unsigned within = addr % 8;

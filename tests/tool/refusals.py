@@ -152,12 +152,12 @@ def test_a_target_that_confines_itself():
 
 def test_ptrace_forbidden_to_the_tool():
     program = Program("calls")
-    forbid = [target("forbid"), PTRACE]
+    where = {"before": [target("forbid"), PTRACE], "env": {**os.environ, "ASAN_OPTIONS": "detect_leaks=0"}}
     with Untouched(program.pid):
-        one_line(run("count", "-e", "EXE!f00", "-p", program.pid, before=forbid), 1,
+        one_line(run("count", "-e", "EXE!f00", "-p", program.pid, **where), 1,
                  "ptrace is forbidden to trapline itself")
-    one_line(run("count", "-e", "EXE!main", "--", "true", before=forbid), 1, "ptrace is forbidden to trapline itself")
-    done = run("doctor", before=forbid).expect(0)
+    one_line(run("count", "-e", "EXE!main", "--", "true", **where), 1, "ptrace is forbidden to trapline itself")
+    done = run("doctor", **where).expect(0)
     assert re.search(r"^attach +no +ptrace", done.out, re.M), done.out
 
 
