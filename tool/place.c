@@ -2,7 +2,8 @@
  *
  * The tool plans outside and lets go: symbols, decoding and planning happen here, while the target runs (or, just
  * launched, is held); it is stopped only while a finished plan is carried out. If meanwhile the target has mapped
- * something where the plan wanted to, the plan is made again.
+ * something where the plan wanted to, the plan is made again; if code has gone or changed, all begins anew with a look
+ * at what is loaded. A program that leaves no time for that is held from the look to the deed in the end.
  */
 #include "place.h"
 #include "stacks.h"
@@ -21,7 +22,8 @@
 enum {
     PAGE = 4096,
     PLAN_TRIES = 6,
-    PLAN_TRIES_RUNNING = 3,
+    LOOK_TRIES = 6,
+    TRIES_RUNNING = 3, /* of either; then it is held */
     RING_BYTES_TRACE = 1 << 21,
     RING_BYTES_STACKS = 1 << 23, /* a thousand events with a stack */
     RING_BYTES_COUNT = 4096,
@@ -37,6 +39,16 @@ static const uint64_t lowest_address = 0x10000, highest_address = 0x7ffffffff000
 
 /* With --block: how long the program waits for a reader that shows no life. About three seconds at 3 GHz. */
 static const uint64_t reader_dead_ticks = 1ull << 33;
+
+/* What is to be placed. */
+struct wish {
+    const struct options *options;
+    const struct tl_spec *const *specs;
+    size_t spec_count;
+    bool count;
+    bool *matched; /* by spec: it names something here; NULL: each has to */
+    bool again;    /* not the first try: what there is to say was said */
+};
 
 static int read_target(void *host, uint64_t addr, void *bytes, size_t size)
 {
@@ -61,13 +73,14 @@ static int read_modules(struct placed *placed)
 }
 
 /* 0 or -errno, with the reason and the spec that is to blame. */
-static int select_probes(struct placed *placed, const struct options *options, const struct tl_spec *const *specs,
+static int select_probes(struct placed *placed, const struct wish *wish, const struct tl_spec *const *specs,
                          size_t spec_count, size_t *failed, struct tl_error *error)
 {
+    const struct options *options = wish->options;
     struct tl_select_options select = {.every_instruction = options->every_instruction,
                                        .read = read_target,
                                        .host = placed->remote,
-                                       .notice = say_notice,
+                                       .notice = wish->again ? NULL : say_notice,
                                        .notice_context = (void *)(uintptr_t)options};
     return tl_select(specs, spec_count, &placed->modules, &select, &placed->selection, failed, error);
 }
@@ -197,7 +210,14 @@ static int carry_out(struct placed *placed, uint64_t runtime_addr)
     return error;
 }
 
-/* One try: 0; an exit status; or -EEXIST, to try again, and -ERESTART when probes had to be refused after all. */
+/* Whether it may have been an unloaded library, and not somebody who has something against probes. */
+static bool is_overtaken(int error)
+{
+    return error == -EBUSY || error == -EFAULT || error == -ENOTSUP;
+}
+
+/* One try: 0; an exit status; or -EEXIST, to try again, -ERESTART when probes had to be refused after all, and -ESTALE
+ * (the reason is tl_remote_last_error) to begin again with what is loaded. */
 static int try_plan(struct placed *placed, const struct options *options)
 {
     struct tl_area *areas;
@@ -235,38 +255,37 @@ static int try_plan(struct placed *placed, const struct options *options)
         return EXIT_FAILED;
     }
     error = carry_out(placed, runtime.addr);
-    if (error == -EEXIST)
+    if (!error || error == -EEXIST)
         return error;
-    if (error) {
-        complain("the probes cannot be placed: %s", tl_remote_last_error(placed->remote));
-        return EXIT_FAILED;
-    }
-    return 0;
+    if (is_overtaken(error))
+        return -ESTALE;
+    complain("the probes cannot be placed: %s", tl_remote_last_error(placed->remote));
+    return EXIT_FAILED;
 }
 
-/* What was selected goes into the target. */
-static int place_selected(struct placed *placed, const struct options *options, bool count)
+/* What was selected goes into the target. As try_plan, but for -EEXIST. */
+static int place_selected(struct placed *placed, const struct wish *wish)
 {
+    const struct options *options = wish->options;
     struct tl_error error;
     placed->blob = malloc(tl_blob_size);
     if (!placed->blob) {
         complain("out of memory");
         return EXIT_FAILED;
     }
-    int status = assemble(placed, options, count);
+    int status = assemble(placed, options, wish->count);
     if (!status && make_region(placed, &error)) {
         complain("%s", error.text);
         status = EXIT_FAILED;
     }
     for (int tries = 0; !status && tries < PLAN_TRIES; tries++) {
-        /* Planned while it runs, as long as it leaves us the time; a program that maps and unmaps all along is held. */
         const struct tl_port *port = tl_remote_port(placed->remote);
-        bool held = tries >= PLAN_TRIES_RUNNING && !port->stop(port->host);
+        bool held = tries >= TRIES_RUNNING && !port->stop(port->host);
         status = try_plan(placed, options);
         if (held)
             port->resume(port->host);
         if (status == -ERESTART)
-            status = assemble(placed, options, count);
+            status = assemble(placed, options, wish->count);
         else if (status == -EEXIST)
             status = 0;
         else
@@ -279,47 +298,102 @@ static int place_selected(struct placed *placed, const struct options *options, 
     return status;
 }
 
+/* What of the wish names something here: 0 or an exit status. */
+static int select_matching(struct placed *placed, const struct wish *wish, size_t *used)
+{
+    const struct tl_spec **left = calloc(wish->spec_count, sizeof *left);
+    size_t *index = calloc(wish->spec_count, sizeof *index), failed = 0;
+    struct tl_error error;
+    if (!left || !index) {
+        complain("out of memory");
+        free(left);
+        free(index);
+        return EXIT_FAILED;
+    }
+    for (*used = 0; *used < wish->spec_count; ++*used) {
+        left[*used] = wish->specs[*used];
+        index[*used] = *used;
+    }
+    while (*used && select_probes(placed, wish, left, *used, &failed, &error)) {
+        if (wish->options->verbose && !wish->again)
+            complain("process %d: %s: %s", tl_remote_facts(placed->remote)->pid, left[failed]->text, error.text);
+        tl_selection_free(&placed->selection);
+        --*used;
+        memmove(&left[failed], &left[failed + 1], (*used - failed) * sizeof *left);
+        memmove(&index[failed], &index[failed + 1], (*used - failed) * sizeof *index);
+    }
+    for (size_t i = 0; i < *used; i++)
+        wish->matched[index[i]] = true;
+    free(left);
+    free(index);
+    return 0;
+}
+
+static int select_all(struct placed *placed, const struct wish *wish)
+{
+    size_t failed = 0;
+    struct tl_error error;
+    if (!select_probes(placed, wish, wish->specs, wish->spec_count, &failed, &error))
+        return 0;
+    complain("%s: %s", wish->specs[failed]->text, error.text);
+    return EXIT_FAILED;
+}
+
+/* From the look at what is loaded to the deed; as try_plan. */
+static int look_and_place(struct placed *placed, const struct wish *wish)
+{
+    size_t used = wish->spec_count;
+    int status = read_modules(placed);
+    if (!status)
+        status = wish->matched ? select_matching(placed, wish, &used) : select_all(placed, wish);
+    return status || !used ? status : place_selected(placed, wish);
+}
+
+/* Forget all that was made of the last look. 0 or -errno: what is in the target cannot be taken out now. */
+static int start_over(struct placed *placed)
+{
+    struct tl_remote *remote = placed->remote;
+    int error = placed->region.area ? tl_remote_remove(remote, NULL) : 0;
+    if (!error) {
+        place_free(placed);
+        placed->remote = remote;
+    }
+    return error;
+}
+
+static int place(struct placed *placed, struct wish *wish)
+{
+    const struct tl_port *port = tl_remote_port(placed->remote);
+    for (int tries = 0;; tries++) {
+        bool held = tries >= TRIES_RUNNING && !port->stop(port->host);
+        int status = look_and_place(placed, wish);
+        struct tl_error why;
+        if (status == -ESTALE)
+            tl_fail(&why, status, "the probes cannot be placed: %s", tl_remote_last_error(placed->remote));
+        if (held)
+            port->resume(port->host);
+        if (status != -ESTALE)
+            return status;
+        if (tries + 1 == LOOK_TRIES || start_over(placed)) {
+            complain("%s", why.text);
+            return EXIT_FAILED;
+        }
+        wish->again = true;
+    }
+}
+
 int place_probes(struct placed *placed, const struct options *options, const struct tl_spec *const *specs,
                  size_t spec_count, bool count)
 {
-    int status = read_modules(placed);
-    size_t failed = 0;
-    struct tl_error error;
-    if (!status && select_probes(placed, options, specs, spec_count, &failed, &error)) {
-        complain("%s: %s", specs[failed]->text, error.text);
-        status = EXIT_FAILED;
-    }
-    return status ? status : place_selected(placed, options, count);
+    return place(placed, &(struct wish){.options = options, .specs = specs, .spec_count = spec_count, .count = count});
 }
 
 int place_probes_followed(struct placed *placed, const struct options *options, const struct tl_spec *const *specs,
                           size_t spec_count, bool count, bool *matched)
 {
-    int status = read_modules(placed);
-    const struct tl_spec **left = calloc(spec_count, sizeof *left);
-    size_t *index = calloc(spec_count, sizeof *index), used = 0, failed = 0;
-    if (!status && !(left && index)) {
-        complain("out of memory");
-        status = EXIT_FAILED;
-    }
-    for (; !status && used < spec_count; used++) {
-        left[used] = specs[used];
-        index[used] = used;
-    }
-    struct tl_error error;
-    while (!status && used && select_probes(placed, options, left, used, &failed, &error)) {
-        if (options->verbose)
-            complain("process %d: %s: %s", tl_remote_facts(placed->remote)->pid, left[failed]->text, error.text);
-        tl_selection_free(&placed->selection);
-        used--;
-        memmove(&left[failed], &left[failed + 1], (used - failed) * sizeof *left);
-        memmove(&index[failed], &index[failed + 1], (used - failed) * sizeof *index);
-    }
-    for (size_t i = 0; !status && i < used; i++)
-        matched[index[i]] = true;
-    free(left);
-    free(index);
-    return status || !used ? status : place_selected(placed, options, count);
+    return place(placed,
+                 &(struct wish){
+                     .options = options, .specs = specs, .spec_count = spec_count, .count = count, .matched = matched});
 }
 
 int place_copy(struct placed *placed, struct placed *parent)

@@ -45,13 +45,14 @@ static int read_whole(const char *path, char **text)
 
 static bool parse_line(char *line, struct mapping *mapping)
 {
-    char permissions[5];
+    char permissions[5] = {0};
     int path_at = 0;
     if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %" SCNx64 " %x:%x %" SCNu64 " %n", &mapping->start, &mapping->end,
                permissions, &mapping->offset, &mapping->device_major, &mapping->device_minor, &mapping->inode,
                &path_at) < 7)
         return false;
-    mapping->executable = strchr(permissions, 'x') != NULL;
+    mapping->executable = permissions[2] == 'x';
+    mapping->shared = permissions[3] == 's';
     mapping->path = line + path_at;
     return true;
 }

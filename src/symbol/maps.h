@@ -15,7 +15,7 @@
 struct mapping {
     uint64_t start, end, offset, inode;
     unsigned device_major, device_minor;
-    bool executable;
+    bool executable, shared;
     const char *path; /* "" where there is none */
 };
 

@@ -117,6 +117,11 @@ static int fill_module(pid_t pid, const struct mapping *mapping, struct tl_modul
     module->path = strdup(mapping->path);
     if (!module->path)
         return tl_fail(&module->refused, -ENOMEM, "out of memory");
+    if (mapping->shared) {
+        tl_fail(&module->refused, -ENOTSUP, "%s: a shared mapping: a change of the code would reach the file",
+                mapping->path);
+        return 0;
+    }
     int result = module->is_vdso ? open_vdso(pid, mapping, &module->object, &module->refused)
                                  : open_file(pid, mapping, &module->object, &module->refused);
     if (result == -EMFILE || result == -ENOMEM) /* no fault of the file's */

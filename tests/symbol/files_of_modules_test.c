@@ -4,9 +4,11 @@
  * without the privilege to open what is mapped itself.
  */
 #include <dlfcn.h>
+#include <fcntl.h>
 #include <linux/capability.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -150,6 +152,24 @@ static void a_replaced_library_is_read_or_refused(void **state)
     dlclose(library);
 }
 
+/* A change of it would be one of the file. */
+static void code_that_is_mapped_shared_is_refused(void **state)
+{
+    (void)state;
+    int fd = open(fixture("libsmall.so.7.1"), O_RDONLY | O_CLOEXEC);
+    void *code = mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
+    assert_true(code != MAP_FAILED);
+    close(fd);
+    struct tl_modules modules = read_modules(getpid());
+    const struct tl_module *module = tl_modules_at(&modules, (uintptr_t)code);
+    assert_non_null(module);
+    assert_null(module->object);
+    assert_int_equal(module->refused.code, -ENOTSUP);
+    assert_non_null(strstr(module->refused.text, "shared mapping"));
+    tl_modules_free(&modules);
+    munmap(code, 4096);
+}
+
 /* A program in another root: its path means another file to us, or none. */
 static void a_program_in_another_root_is_found(void **state)
 {
@@ -184,6 +204,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_deleted_program_is_still_read, without_capabilities, with_capabilities),
         cmocka_unit_test(a_replaced_library_is_read_or_refused),
         cmocka_unit_test_setup_teardown(a_replaced_library_is_read_or_refused, without_capabilities, with_capabilities),
+        cmocka_unit_test(code_that_is_mapped_shared_is_refused),
         cmocka_unit_test(a_program_in_another_root_is_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
