@@ -38,11 +38,17 @@
 
 struct tl_self;
 struct tl_broker;
-struct tl_broker_tables;
 struct tl_modules;
+struct tl_traps_part; /* src/probe/traps.h */
 
-/* -EBUSY: there is one already. -EPERM, -ENOENT: /proc/self/mem cannot be had (the text names the setting). -ENOMEM. */
-int tl_self_open(struct tl_self **out, struct tl_error *error);
+struct tl_range {
+    uint64_t start, end;
+};
+
+/* `own`: the code of this library. It is not guarded, and a program that steps itself does not see it; whoever chooses
+ * sites keeps out of it. -EBUSY: there is a handle already. -EPERM, -ENOENT: /proc/self/mem cannot be had (the text
+ * names the reason). -ENOMEM. */
+int tl_self_open(const struct tl_range *own, size_t own_count, struct tl_self **out, struct tl_error *error);
 /* Frees the handle. NULL is allowed. -EBUSY: patches are in force, or the broker is armed; nothing is freed then. */
 int tl_self_close(struct tl_self *self);
 
@@ -61,6 +67,10 @@ int tl_self_map(struct tl_self *self, const struct tl_plan *plan, struct tl_erro
 int tl_self_fill(struct tl_self *self, uint64_t addr, const void *bytes, size_t size, struct tl_error *error);
 /* `size` bytes at `addr` that map() made, whole pages. */
 int tl_self_unmap(struct tl_self *self, uint64_t addr, size_t size);
+
+/* Every running thread of this process passes a full barrier, and executes what the text holds by then. -EPERM,
+ * -EAGAIN: no membarrier, and the threads cannot be stopped either. */
+int tl_self_barrier(struct tl_self *self, struct tl_error *error);
 
 /* Change text, all or nothing, as one operation whatever `count` is: no thread ever executes a mixture. The traps of
  * all these places must be published, if armed, and stay so until the call returns. Places do not overlap.
@@ -82,19 +92,26 @@ int tl_self_disarm(struct tl_self *self, struct tl_error *error);
 /* The broker, for what hangs on it (notifiers). Lives as long as the handle. */
 struct tl_broker *tl_self_broker(struct tl_self *self);
 
-/* Traps, ranges and marks from now on (an image by src/probe/traps.h, which is copied; NULL: none). Guards' own are
- * kept beside them. Old tables live until no thread can read them. */
-int tl_self_publish(struct tl_self *self, const struct tl_broker_tables *tables, size_t size, struct tl_error *error);
+/* The guards in force, for plans that have to know what else is patched (tl_plan_options.in_force). Changes only with
+ * arm and disarm. */
+const struct tl_site *tl_self_guards(const struct tl_self *self, size_t *count);
 
-/* May a thread be inside, or come back into, these ranges? Program counters, stacks and signal frames of all threads
- * are looked at, the caller's too. inside[i] is 1 for "may be", 0 for "no". -EPERM, -EAGAIN: not known, as for arm. */
-struct tl_range {
-    uint64_t start, end;
-};
+/* The traps of these parts (src/probe/traps.h) are in force from now on, beside those of the guards. The array is
+ * copied, the parts themselves have to live until the next publish, or disarm. Armed or not. -ENOMEM. */
+int tl_self_publish(struct tl_self *self, const struct tl_traps_part *const *parts, size_t count,
+                    struct tl_error *error);
+
+/* May a thread be inside, or come back into, these ranges? They are disjoint, in any order. Program counters,
+ * registers, stacks and signal frames of all threads are looked at, the caller's too. inside[i] is 1 for "may be", 0
+ * for "no". -EPERM, -EAGAIN: not known, as for arm. */
 int tl_self_inside(struct tl_self *self, const struct tl_range *ranges, size_t count, uint8_t *inside,
                    struct tl_error *error);
+/* Here are stacks of handlers: a thread that is on one has another stack, that of the program, whose address is
+ * somewhere on this one. For good. -ENOMEM. */
+int tl_self_add_stacks(struct tl_self *self, const struct tl_range *stacks);
 
-/* Every system call of this host goes through here: returns the result or -errno. Tests put their own in its place. */
+/* Every system call of this host goes through here: returns the result or -errno. Tests put their own in its place. One
+ * is not as the kernel has it: SYS_clone is given (flags, top of the stack, function, argument, word to clear). */
 extern long (*tl_self_call)(long number, long a, long b, long c, long d, long e, long f);
 
 #endif
