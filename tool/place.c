@@ -8,6 +8,7 @@
 #include "place.h"
 #include "stacks.h"
 
+#include "base/now.h"
 #include "hit/blob.h"
 #include "trace/clock.h"
 
@@ -364,6 +365,7 @@ static int start_over(struct placed *placed)
 static int place(struct placed *placed, struct wish *wish)
 {
     const struct tl_port *port = tl_remote_port(placed->remote);
+    uint64_t began = tl_now();
     for (int tries = 0;; tries++) {
         bool held = tries >= TRIES_RUNNING && !port->stop(port->host);
         int status = look_and_place(placed, wish);
@@ -372,6 +374,7 @@ static int place(struct placed *placed, struct wish *wish)
             tl_fail(&why, status, "the probes cannot be placed: %s", tl_remote_last_error(placed->remote));
         if (held)
             port->resume(port->host);
+        placed->placing_ns = tl_now() - began;
         if (status != -ESTALE)
             return status;
         if (tries + 1 == LOOK_TRIES || start_over(placed)) {

@@ -21,6 +21,7 @@ struct placed {
     struct tl_remote_region region;
     struct tl_applied applied;
     uint8_t *blob;
+    uint64_t placing_ns;   /* how long it took */
     bool in_place;         /* applied and not yet removed */
     bool stuck;            /* could not be removed: what is shared has to stay too */
     struct placed *lender; /* a fork child's: modules to plan are those of its parent, and only lent */

@@ -6,11 +6,12 @@
  */
 #include "processes.h"
 
+#include "base/now.h"
+
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 /* END_WAIT_MS: a signal may come between the look and the wait. */
 enum { ABANDON_MS = 1000, END_WAIT_MS = 200 };
@@ -211,13 +212,24 @@ static int poll_all(struct processes *processes, int wait_ms, bool *gone)
 int processes_poll(struct processes *processes, int wait_ms, bool *gone)
 {
     int result = processes->follow ? poll_all(processes, wait_ms, gone) : poll_one(processes, wait_ms, gone);
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    uint64_t now = tl_now();
     for (struct process *process = processes->list; process; process = process->next) {
         if (process->placed.in_place)
-            changes_libraries(&process->changes, (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec);
+            changes_libraries(&process->changes, now);
     }
     return result;
+}
+
+static void take_out(struct processes *processes, struct process *process)
+{
+    const struct tl_remote_facts *facts = tl_remote_facts(process->placed.remote);
+    uint64_t began = tl_now(), stopped = facts->stopped_ns;
+    bool was_in_place = process->placed.in_place;
+    place_remove(&process->placed);
+    finish(processes, process);
+    if (processes->options->verbose && was_in_place && facts->stopped_ns > stopped)
+        complain("taken out within %.1f ms; the program was stopped for %.1f ms of it",
+                 (double)(tl_now() - began) / 1e6, (double)(facts->stopped_ns - stopped) / 1e6);
 }
 
 void processes_end(struct processes *processes)
@@ -232,10 +244,8 @@ void processes_end(struct processes *processes)
         tl_follow_thaw(processes->follow);
     }
     for (struct process *process = processes->list; process; process = process->next) {
-        if (!process->ended) {
-            place_remove(&process->placed);
-            finish(processes, process);
-        }
+        if (!process->ended)
+            take_out(processes, process);
     }
 }
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "report.h"
 
+#include "base/now.h"
+
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -39,6 +41,16 @@ int report_open(struct report *report, const struct options *options, bool count
     return 0;
 }
 
+static void say_placed(const struct placed *placed, size_t probes)
+{
+    uint64_t stopped = tl_remote_facts(placed->remote)->stopped_ns;
+    char still[64] = "held";
+    if (stopped)
+        snprintf(still, sizeof still, "stopped for %.1f ms of it", (double)stopped / 1e6);
+    complain("%zu probes at %zu places in place, within %.1f ms; the program was %s", probes, placed->plan.write_count,
+             (double)placed->placing_ns / 1e6, still);
+}
+
 int report_refusals(struct report *report, const struct placed *placed)
 {
     const struct options *options = report->options;
@@ -60,7 +72,7 @@ int report_refusals(struct report *report, const struct placed *placed)
     if (refused && !named && !options->verbose && !options->quiet && !options->json)
         complain("%zu of %zu probes refused (-v says why)", refused, selection->probe_count);
     if (options->verbose)
-        complain("%zu probes at %zu places in place", left, placed->plan.write_count);
+        say_placed(placed, left);
     if ((left || options->follow) && !named)
         return 0;
     if (!named)
@@ -196,13 +208,6 @@ static int by_time(const void *left, const void *right)
     return a->arrived < b->arrived ? -1 : a->arrived > b->arrived;
 }
 
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 /* A fast program can have written more than is shown in seconds; its probes come out at the time asked for. */
 struct hurry {
     struct source *source;
@@ -212,7 +217,7 @@ struct hurry {
 
 static bool is_late(const struct hurry *hurry)
 {
-    return *hurry->interrupted || now_ns() >= hurry->deadline_ns;
+    return *hurry->interrupted || tl_now() >= hurry->deadline_ns;
 }
 
 static int show_in_time(void *context, const struct tl_record *record)
@@ -252,7 +257,7 @@ static void flush(struct report *report)
 /* Whatever is older than the beginning of this round has been read in it, from all of them. */
 static size_t poll_all(struct report *report, const struct hurry *hurry)
 {
-    uint64_t now = now_ns();
+    uint64_t now = tl_now();
     for (struct source *source = report->sources; source; source = source->next)
         tl_reader_poll(source->reader, hold, source);
     return show_held(report, now - SETTLE_NS, hurry);

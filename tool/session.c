@@ -6,13 +6,14 @@
 
 #include "processes.h"
 
+#include "base/now.h"
+
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <time.h>
 
 enum { BUSY_WAIT_MS = 1, IDLE_WAIT_MS = 4, SIGNAL_EXIT = 128 };
 
@@ -62,21 +63,14 @@ static int parse_specs(struct session *session)
     return 0;
 }
 
-static uint64_t now_ns(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
-}
-
 /* Read until the target ends, the limit or the time is reached, or a signal comes. */
 static void watch(struct session *session)
 {
     const struct options *options = session->options;
-    uint64_t deadline = options->seconds > 0 ? now_ns() + (uint64_t)(options->seconds * 1e9) : UINT64_MAX;
+    uint64_t deadline = options->seconds > 0 ? tl_now() + (uint64_t)(options->seconds * 1e9) : UINT64_MAX;
     int wait = 0;
     while (!interrupted && !session->gone && !report_is_full(&session->report)) {
-        uint64_t now = now_ns();
+        uint64_t now = tl_now();
         if (now >= deadline)
             break;
         uint64_t left_ms = (deadline - now) / 1000000 + 1;

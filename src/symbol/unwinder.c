@@ -11,8 +11,8 @@
 #include <libelf.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/now.h"
 #include "symbol/object.h"
 
 enum { REFRESH_NS = 50000000 }; /* a program that makes its code itself has many addresses in no file */
@@ -113,17 +113,10 @@ static void open_debug_files(const struct tl_modules *modules)
             object_need_debug(modules->modules[i].object);
 }
 
-static uint64_t now_ns(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
-}
-
 bool unwinder_refresh(struct tl_unwinder *unwinder)
 {
     struct tl_modules modules;
-    uint64_t now = now_ns();
+    uint64_t now = tl_now();
     if ((unwinder->refreshed_ns && now - unwinder->refreshed_ns < REFRESH_NS) ||
         tl_modules_read(unwinder->pid, &modules, NULL))
         return false;

@@ -174,7 +174,12 @@ def test_ctrl_c_while_attaching_leaves_nothing():
 
 def test_verbose_says_more_and_quiet_less():
     command = ["-e", "EXE!f00", "--", target("calls"), "single", 1]
-    assert "in place" in run_with_file("count", "-v", *command).expect(0).err
+    run_with_file("count", "-v", *command).expect(0, r"1 places in place, within [\d.]+ ms; the program was held\n")
+    program = Program("calls")
+    tool = Tool("count", "-e", "EXE!f00", "-p", program.pid, ready=r"in place, within [\d.]+ ms; the program was stopped "
+                r"for [\d.]+ ms of it\n")
+    assert re.search(r"taken out within [\d.]+ ms; the program was stopped for [\d.]+ ms of it\n", tool.stop().err)
+    program.quit()
     assert run_with_file("count", "-q", *command).expect(0).err == ""
     assert run_with_file("count", "-q", "-e", "memcpy", "--", "true").expect(0).err == ""
 

@@ -12,6 +12,7 @@
 #include <sys/ptrace.h>
 #include <sys/user.h>
 
+#include "base/now.h"
 #include "host/remote/layout.h"
 #include "host/remote/remote.h"
 
@@ -101,9 +102,10 @@ struct tl_remote {
     bool told;                /* follow.c: the caller knows of it */
     uint64_t entry;           /* of the program, while it is loading */
 
-    unsigned stops; /* how deep port->stop is nested */
-    bool held;      /* a launched command that was not released: one of those stops */
-    bool unstopped; /* the last stop did not come off in time: worth another try */
+    unsigned stops;      /* how deep port->stop is nested */
+    uint64_t stop_began; /* tl_now, of the outermost one; 0: it came held */
+    bool held;           /* a launched command that was not released: one of those stops */
+    bool unstopped;      /* the last stop did not come off in time: worth another try */
     struct tl_task *tasks;
     size_t task_count, task_room;
 
@@ -141,7 +143,6 @@ pid_t tl_live_task(pid_t pid); /* a thread that still has its memory: the leader
 int tl_read_areas(pid_t pid, struct tl_remote_area **areas, size_t *count);
 bool tl_is_ours(const struct tl_remote_area *area); /* a mapping of a memfd of this name */
 const struct tl_remote_area *tl_area_at(const struct tl_remote_area *areas, size_t count, uint64_t addr);
-uint64_t tl_now(void); /* nanoseconds */
 void tl_nap(unsigned microseconds);
 
 /* check.c */

@@ -228,13 +228,6 @@ const struct tl_remote_area *tl_area_at(const struct tl_remote_area *areas, size
     return low < count && areas[low].start <= addr ? &areas[low] : NULL;
 }
 
-uint64_t tl_now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
 void tl_nap(unsigned microseconds)
 {
     struct timespec t = {.tv_sec = microseconds / 1000000, .tv_nsec = microseconds % 1000000 * 1000L};

@@ -53,12 +53,13 @@ struct tl_remote_facts {
     pid_t ns_pid;    /* in its own */
     uint32_t hwcap2; /* AT_HWCAP2 */
     bool launched;
-    bool fsgsbase;      /* rdfsbase works in the target (AT_HWCAP2 bit 1) */
-    bool fs_self;       /* fs:0 holds the fs base in every thread (glibc, musl): true of all threads looked at */
-    int32_t tid_offset; /* where a thread's tid stands, from its fs base; INT32_MIN: unknown */
-    bool no_syscalls;   /* seccomp: code in the target may make no system call */
-    bool no_clock;      /* seccomp strict mode: rdtsc faults */
-    size_t threads;     /* at the last look */
+    bool fsgsbase;       /* rdfsbase works in the target (AT_HWCAP2 bit 1) */
+    bool fs_self;        /* fs:0 holds the fs base in every thread (glibc, musl): true of all threads looked at */
+    int32_t tid_offset;  /* where a thread's tid stands, from its fs base; INT32_MIN: unknown */
+    bool no_syscalls;    /* seccomp: code in the target may make no system call */
+    bool no_clock;       /* seccomp strict mode: rdtsc faults */
+    size_t threads;      /* at the last look */
+    uint64_t stopped_ns; /* how long all of it has stood still for us since it was released, or opened */
 };
 const struct tl_remote_facts *tl_remote_facts(const struct tl_remote *r);
 

@@ -317,6 +317,7 @@ int tl_stop(struct tl_remote *r, struct tl_error *error)
 {
     if (r->stops++ > 0)
         return 0;
+    r->stop_began = tl_now();
     int result = r->replaced ? -ESRCH : tl_stop_all(r);
     uint8_t byte;
     if (result == 0 && tl_mem_read(r, r->tasks[0].regs.rip, &byte, 1) == -ESRCH)
@@ -327,6 +328,7 @@ int tl_stop(struct tl_remote *r, struct tl_error *error)
     }
     let_go(r);
     r->stops = 0;
+    r->stop_began = 0;
     r->unstopped = result == -EAGAIN;
     switch (result) {
     case -EAGAIN:
@@ -358,4 +360,7 @@ void tl_resume(struct tl_remote *r)
     if (r->stops == 0 || --r->stops > 0)
         return;
     let_go(r);
+    if (r->stop_began)
+        r->facts.stopped_ns += tl_now() - r->stop_began;
+    r->stop_began = 0;
 }
