@@ -4,7 +4,7 @@
  * tests/symbol/hostile_test.c go through here, too.
  *
  *     clang -g -fsanitize=fuzzer,address,undefined -D_GNU_SOURCE -Iinclude -Isrc fuzz/symbol_fuzz.c src/symbol/[a-z]*.c
- *         src/insn/[a-z]*.c src/base/[a-z]*.c -ldw -lelf -lZydis
+ *         src/insn/[a-z]*.c src/base/[a-z]*.c -ldw -lelf -llzma -lZydis
  */
 #include <stdlib.h>
 #include <string.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * The separate debug file of a stripped object: by build-id, or by the name and checksum in .gnu_debuglink; below
- * /usr/lib/debug, or beside the file. A file that does not belong to the object (another build-id, another checksum)
- * would give names to the wrong places, so it is left alone.
+ * /usr/lib/debug, or beside the file; last of all what stands in the file itself. A file that does not belong to the
+ * object (another build-id, another checksum) would give names to the wrong places, so it is left alone.
  */
 #include <limits.h>
 #include <stdio.h>
@@ -145,6 +145,7 @@ void object_need_debug(struct tl_object *object)
         return;
     if (object->root && (try_build_id(object, object->root) || try_link(object, object->root)))
         return;
-    if (!object->root)
-        try_link(object, "");
+    if (!object->root && try_link(object, ""))
+        return;
+    object->debug = object_open_embedded(object);
 }

@@ -311,10 +311,10 @@ int tl_object_open(const char *path, const char *display, struct tl_object **obj
     return object_open(&(struct object_source){.path = path, .display = display}, object, error);
 }
 
-int tl_object_open_memory(const void *bytes, size_t size, const char *display, struct tl_object **out,
-                          struct tl_error *error)
+int object_open_bytes(const struct object_source *source, const void *bytes, size_t size, struct tl_object **out,
+                      struct tl_error *error)
 {
-    struct tl_object *object = object_new(&(struct object_source){.path = display});
+    struct tl_object *object = object_new(source);
     if (!object)
         return tl_fail(error, -ENOMEM, "out of memory");
     int result;
@@ -324,7 +324,7 @@ int tl_object_open_memory(const void *bytes, size_t size, const char *display, s
     } else {
         memcpy(object->memory, bytes, size);
         object->size = size;
-        result = read_headers(object, false, error);
+        result = read_headers(object, source->is_debug_file, error);
     }
     if (result < 0) {
         tl_object_close(object);
@@ -332,6 +332,12 @@ int tl_object_open_memory(const void *bytes, size_t size, const char *display, s
     }
     *out = object;
     return 0;
+}
+
+int tl_object_open_memory(const void *bytes, size_t size, const char *display, struct tl_object **object,
+                          struct tl_error *error)
+{
+    return object_open_bytes(&(struct object_source){.path = display}, bytes, size, object, error);
 }
 
 void tl_object_close(struct tl_object *object)

@@ -77,7 +77,7 @@ struct tl_object {
     struct {
         bool debug, tables, frames, unnamed, all, relocations, rseqs, soname;
     } have;
-    struct tl_object *debug; /* the separate debug file, or NULL */
+    struct tl_object *debug; /* the separate debug file, or the one inside the file, or NULL */
     struct table functions, variables;
     char **copies; /* names that had to be cut */
     size_t copy_count;
@@ -100,6 +100,11 @@ struct object_source {
     bool is_debug_file; /* has sections of symbols only, its segments are empty */
 };
 int object_open(const struct object_source *source, struct tl_object **object, struct tl_error *error);
+/* A file that stands in memory; the bytes are copied. */
+int object_open_bytes(const struct object_source *source, const void *bytes, size_t size, struct tl_object **object,
+                      struct tl_error *error);
+/* The debug file inside the file, or NULL. */
+struct tl_object *object_open_embedded(struct tl_object *object);
 
 /* `size` bytes of the file at `offset`, aligned for anything, owned by the object; NULL where they are not all there.
  */

@@ -38,7 +38,8 @@ struct tl_part {
 struct tl_object;
 
 /* Open the ELF file at `path`: x86-64 executables and shared objects only. Names come from its .symtab and .dynsym, and
- * where it was stripped, from the separate debug file by build-id or debug link (below /usr/lib/debug, or beside it);
+ * where it was stripped, from the separate debug file by build-id or debug link (below /usr/lib/debug, or beside it),
+ * or from the table inside it (.gnu_debugdata);
  * what has no name, from .eh_frame. -ENOENT, -EACCES, -ENOEXEC (no ELF, or another machine: the text says which),
  * -EINVAL (truncated, hostile: the text names the header). `display` is the name to show, or NULL for `path`. */
 int tl_object_open(const char *path, const char *display, struct tl_object **object, struct tl_error *error);

@@ -77,6 +77,27 @@ static void a_relative_path_finds_its_link(void **state)
     assert_int_equal(chdir(before), 0);
 }
 
+static void names_come_from_the_file_inside(void **state)
+{
+    (void)state;
+    struct tl_object *object = open_object(fixture("embedded"));
+    same_functions(object, fixture("pie"));
+    tl_object_close(object);
+}
+
+static void what_is_no_file_inside_is_left_alone(void **state)
+{
+    (void)state;
+    static const char *const files[] = {"embedded-cut", "embedded-bomb", "embedded-text"};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        const struct tl_function *function;
+        struct tl_object *object = open_object(fixture(files[i]));
+        assert_int_equal(named(object, "twin", &function), 0);
+        assert_non_null(tl_object_function_at(object, tl_object_entry(object)));
+        tl_object_close(object);
+    }
+}
+
 static void another_programs_debug_file_is_left_alone(void **state)
 {
     (void)state;
@@ -108,6 +129,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_come_from_the_file_with_the_build_id),
         cmocka_unit_test(names_come_from_the_linked_file),
+        cmocka_unit_test(names_come_from_the_file_inside),
+        cmocka_unit_test(what_is_no_file_inside_is_left_alone),
         cmocka_unit_test(a_relative_path_finds_its_link),
         cmocka_unit_test(another_programs_debug_file_is_left_alone),
         cmocka_unit_test(libc_has_more_names_with_its_debug_file),
