@@ -48,7 +48,7 @@ void stacks_add(struct stacks *stacks, const struct tl_record *record, struct tl
         snapshot.regs[i] = regs.r[order[i]];
     snapshot.regs[TL_UNWIND_RIP] = line->addr; /* what the event says of it may have been scribbled on */
     snapshot.stack_addr = regs.r[TL_RSP] - TL_RED_ZONE;
-    line->stack_count = tl_unwind(stacks->unwinder, &snapshot, stacks->frames, FRAMES_MAX);
+    line->stack_count = tl_unwind(stacks->unwinder, &snapshot, stacks->frames, FRAMES_MAX, &line->stack_cut);
     for (size_t i = 0; i < line->stack_count; i++) {
         tl_unwinder_describe(stacks->unwinder, &stacks->frames[i], stacks->texts[i], sizeof stacks->texts[i]);
         stacks->lines[i] = stacks->texts[i];

@@ -16,7 +16,7 @@
 #include "symbol/object.h"
 #include "symbol/unwinder.h"
 
-enum { CALL_MAX = 8, WORD = 8 };
+enum { CALL_MAX = 8, WORD = 8, STACK_USUAL = 8 << 20 };
 
 struct walk {
     const struct tl_modules *modules;
@@ -29,13 +29,17 @@ struct walk {
     bool certain;                  /* the last frame has an unwind table, so that the next is right */
     bool again;                    /* start anew, from `regs` */
     bool lost;                     /* it led out of all files */
+    bool cut;                      /* what the last frame's caller is, stands above the copied bytes */
 };
 
-static bool read_word(const struct tl_snapshot *snapshot, uint64_t addr, uint64_t *word)
+static bool read_word(struct walk *walk, uint64_t addr, uint64_t *word)
 {
+    const struct tl_snapshot *snapshot = walk->snapshot;
     uint64_t at = addr - snapshot->stack_addr;
-    if (snapshot->stack_size < WORD || at > snapshot->stack_size - WORD)
+    if (snapshot->stack_size < WORD || at > snapshot->stack_size - WORD) {
+        walk->cut |= at < STACK_USUAL; /* the same stack, as far as stacks usually reach */
         return false;
+    }
     memcpy(word, snapshot->stack + at, WORD);
     return true;
 }
@@ -43,9 +47,9 @@ static bool read_word(const struct tl_snapshot *snapshot, uint64_t addr, uint64_
 /* Callbacks of libdwfl. What lies outside of the copied piece is unknown: by now it may be something else. */
 static bool read_memory(Dwfl *dwfl, Dwarf_Addr addr, Dwarf_Word *word, void *context)
 {
-    const struct walk *walk = *(struct walk **)context;
+    struct walk *walk = *(struct walk **)context;
     (void)dwfl;
-    return read_word(walk->snapshot, addr, word);
+    return read_word(walk, addr, word);
 }
 
 static bool set_registers(Dwfl_Thread *thread, void *context)
@@ -117,7 +121,7 @@ static bool step_to_caller(struct walk *walk, const struct tl_object *object, ui
     const uint8_t *text = text_at(walk, pc, &available);
     bool at_ret = text && !tl_insn_decode(text, available, pc, &insn) && insn.flow == TL_FLOW_RET;
     if ((!at_ret && !(function && function->addr == addr && function->kind != TL_FUNCTION_PART)) ||
-        !read_word(walk->snapshot, walk->regs[TL_UNWIND_RSP], &caller) || !is_behind_call(walk, caller))
+        !read_word(walk, walk->regs[TL_UNWIND_RSP], &caller) || !is_behind_call(walk, caller))
         return false;
     walk->regs[TL_UNWIND_RSP] += WORD;
     walk->regs[TL_UNWIND_RIP] = caller - 1;
@@ -138,7 +142,7 @@ static bool step_to_interrupted(struct walk *walk, uint64_t pc)
         return false;
     uint64_t from = walk->regs[TL_UNWIND_RSP] + REGISTERS_AT, regs[TL_UNWIND_REGS];
     for (size_t i = 0; i < TL_UNWIND_REGS; i++)
-        if (!read_word(walk->snapshot, from + WORD * i, &regs[order[i]]))
+        if (!read_word(walk, from + WORD * i, &regs[order[i]]))
             return false;
     memcpy(walk->regs, regs, sizeof regs);
     walk->starts_behind_call = false;
@@ -170,14 +174,19 @@ static int on_frame(Dwfl_Frame *state, void *context)
     struct walk *walk = context;
     Dwarf_Addr pc;
     bool is_activation, first = walk->first;
+    walk->cut = false; /* so far; to tell what sort of frame this is, libdwfl may look for the next one */
     if (!dwfl_frame_pc(state, &pc, &is_activation))
         return DWARF_CB_ABORT;
     if (first && walk->starts_behind_call) {
         pc++;
         is_activation = false;
     }
-    if (pc == 0 || walk->count == walk->most || (!first && !walk->certain && !is_behind_call(walk, pc)))
+    if (pc == 0 || (!first && !walk->certain && !is_behind_call(walk, pc)))
         return DWARF_CB_ABORT;
+    if (walk->count == walk->most) {
+        walk->cut = true;
+        return DWARF_CB_ABORT;
+    }
     walk->first = false;
     walk->frames[walk->count++] = (struct tl_frame){.addr = pc, .is_return = !is_activation};
 
@@ -198,7 +207,7 @@ static bool walk_up(struct tl_unwinder *unwinder, struct walk *walk)
 {
     walk->modules = &unwinder->modules;
     walk->count = 0;
-    walk->starts_behind_call = walk->lost = false;
+    walk->starts_behind_call = walk->lost = walk->cut = false;
     memcpy(walk->regs, walk->snapshot->regs, sizeof walk->regs);
     unwinder->walk = walk;
     do {
@@ -211,12 +220,14 @@ static bool walk_up(struct tl_unwinder *unwinder, struct walk *walk)
     return walk->lost;
 }
 
-size_t tl_unwind(struct tl_unwinder *unwinder, const struct tl_snapshot *snapshot, struct tl_frame *frames, size_t most)
+size_t tl_unwind(struct tl_unwinder *unwinder, const struct tl_snapshot *snapshot, struct tl_frame *frames, size_t most,
+                 bool *cut)
 {
     struct walk walk = {.snapshot = snapshot, .frames = frames, .most = most};
     if (walk_up(unwinder, &walk) && unwinder_refresh(unwinder))
         walk_up(unwinder, &walk);
     if (!walk.count && most)
         frames[walk.count++] = (struct tl_frame){.addr = snapshot->regs[TL_UNWIND_RIP]};
+    *cut = walk.cut && !walk.lost;
     return walk.count;
 }

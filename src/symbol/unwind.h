@@ -33,9 +33,10 @@ void tl_unwinder_close(struct tl_unwinder *unwinder); /* NULL is allowed */
 
 /* The frames of a stack, innermost first, at most `most` (and at least the first); returns how many. It ends where the
  * program's own stack does, or earlier: with the bytes that were copied, in code of no file, and where a file does not
- * describe its code and nothing certain can be said. */
-size_t tl_unwind(struct tl_unwinder *unwinder, const struct tl_snapshot *snapshot, struct tl_frame *frames,
-                 size_t most);
+ * describe its code and nothing certain can be said. *cut: it goes on, and more bytes or a greater `most` would show
+ * more. */
+size_t tl_unwind(struct tl_unwinder *unwinder, const struct tl_snapshot *snapshot, struct tl_frame *frames, size_t most,
+                 bool *cut);
 /* "name+0x12", as tl_modules_describe. */
 void tl_unwinder_describe(const struct tl_unwinder *unwinder, const struct tl_frame *frame, char *text, size_t size);
 

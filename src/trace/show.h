@@ -3,7 +3,8 @@
  * How hits, counts and refusals look: as text for people, as JSON lines for programs. Both formats have the same entry
  * points, so that a command chooses one and forgets about it.
  *
- * Text, a line a hit; TIME is CLOCK_MONOTONIC in seconds; a stack follows, a frame a line, indented:
+ * Text, a line a hit; TIME is CLOCK_MONOTONIC in seconds; a stack follows, a frame a line, indented,
+ * and `...` in place of frames that are missing at its end:
  *
  *     TIME comm-PID/TID EVENT(name=value, …)
  *     8123.004512345 ls-4711/4711 malloc(size=32, name="a\n", next=(fault))
@@ -49,6 +50,7 @@ struct tl_hit_line {
     void *describe_context;
     const char *const *stack; /* frames, innermost first; NULL: none asked for */
     size_t stack_count;
+    bool stack_cut; /* there are more frames than these */
 };
 
 struct tl_count_line {

@@ -72,6 +72,8 @@ static void text_hit(FILE *out, const struct tl_hit_line *hit)
         tl_line_text(&line, "\n    ");
         tl_line_plain(&line, hit->stack[i]);
     }
+    if (hit->stack && hit->stack_cut)
+        tl_line_text(&line, "\n    ...");
     tl_line_end(&line);
 }
 

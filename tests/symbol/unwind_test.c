@@ -23,6 +23,7 @@ static struct tl_snapshot snapshot;
 static uint8_t stack[STACK];
 static struct tl_frame frames[MOST];
 static size_t frame_count;
+static bool cut;
 
 static void begin(const char *name)
 {
@@ -105,8 +106,8 @@ static void is_stack(const char *expected)
     bool skip = false;
     snprintf(names, sizeof names, "%s", expected);
     memset(frames, 0xee, sizeof frames);
-    frame_count = tl_unwind(unwinder, &snapshot, frames, MOST);
-    assert_true(frame_count > 0 && frame_count <= MOST);
+    frame_count = tl_unwind(unwinder, &snapshot, frames, MOST, &cut);
+    assert_true(frame_count > 0 && frame_count <= MOST && !cut);
     for (char *name; (name = strsep(&rest, " "));) {
         size_t length = strlen(name);
         if ((skip |= *name == '*') && *name == '*')
@@ -267,16 +268,19 @@ static void a_short_piece_gives_the_inner_frames(void **state)
     memcpy(whole, frames, sizeof whole);
     for (size_t short_size = 0; short_size <= size && before < all; short_size += 8) {
         snapshot.stack_size = short_size;
-        frame_count = tl_unwind(unwinder, &snapshot, frames, MOST);
+        frame_count = tl_unwind(unwinder, &snapshot, frames, MOST, &cut);
         assert_true(frame_count >= 1 && frame_count >= before && frame_count <= all);
+        assert_int_equal(cut, frame_count < all);
         for (size_t i = 0; i < frame_count; i++)
             assert_true(frames[i].addr == whole[i].addr && frames[i].is_return == whole[i].is_return);
         before = frame_count;
     }
     assert_int_equal(before, all);
     snapshot.stack_size = size;
-    for (size_t most = 0; most <= all; most++)
-        assert_int_equal(tl_unwind(unwinder, &snapshot, frames, most), most);
+    for (size_t most = 0; most <= all; most++) {
+        assert_int_equal(tl_unwind(unwinder, &snapshot, frames, most, &cut), most);
+        assert_int_equal(cut, most < all);
+    }
     end();
 }
 
@@ -298,7 +302,7 @@ static void nonsense_ends(void **state)
             else
                 memcpy(stack + seed % 1024 / 8 * 8, &value, sizeof value);
         }
-        frame_count = tl_unwind(unwinder, &snapshot, frames, MOST);
+        frame_count = tl_unwind(unwinder, &snapshot, frames, MOST, &cut);
         assert_true(frame_count >= 1 && frame_count <= MOST);
         assert_int_equal(frames[0].addr, snapshot.regs[TL_UNWIND_RIP]);
     }

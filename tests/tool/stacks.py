@@ -121,6 +121,14 @@ def test_text_has_a_frame_a_line_below_the_hit():
     assert len(lines) > 10 and lines[-1].startswith("1 hit, ")
 
 
+def test_a_stack_that_is_deeper_than_what_is_taken_is_marked():
+    deep = "sub f { my $n = shift; if ($n) { my @s = sort { f($n - 1); 0 } 1, 2 } else { kill 0, $$; exit 0 } } f(300)"
+    done = run_with_file("trace", "-k", "-n", "1", "-e", "libc!kill", "--", "perl", "-e", deep).expect(0)
+    lines = done.out.splitlines()
+    assert lines[1] == "    kill+0x0" and lines[-2] == "    ..." and len(lines) > 5, done.out
+    assert lines.count("    ...") == 1, done.out
+
+
 def test_where_no_system_call_may_be_made_there_is_one_frame():
     python = os.path.realpath(shutil.which("python3.11") or "/usr/bin/python3")
     program = Program(python, "-IS", "-c", SECCOMP)

@@ -93,7 +93,11 @@ static void write_all(const struct tl_format *format, FILE *out)
                                 .stack = stack,
                                 .stack_count = 3};
     format->hit(out, &line);
+    line.stack_count = 1;
+    line.stack_cut = true;
+    format->hit(out, &line);
     line.stack_count = 0;
+    line.stack_cut = false;
     format->hit(out, &line);
 
     const struct tl_count_line rows[] = {{&one, 120, 0}, {&plain, UINT64_MAX, 1234567}, {&many, 0, 0}};
