@@ -50,7 +50,7 @@ enum { TL_CALL_INDEX_MAX = 1 << 19 }; /* indices are below this */
 
 /* Where gate.call leads. Not to be called from C. */
 void tl_call_enter(void);
-/* What is called where a return address was rewritten. Not to be called from C. */
+/* Where stubs lead (tl_call_return_stub). Not to be called from C. */
 void tl_call_returned(void);
 
 /* Once, before the first hit. Not safe against hits. */
@@ -73,6 +73,7 @@ enum tl_call_kind {
     TL_CALL_ENTRY, /* calls: a call begins */
     TL_CALL_EXIT,  /* calls: a call ends, by a ret */
     TL_CALL_TAIL,  /* calls: a call ends, by a jump to another function */
+    TL_CALL_BACK,  /* calls: a call has returned to a stub; the only action of its list */
     TL_CALL_JUMP   /* jump */
 };
 
@@ -139,21 +140,30 @@ void tl_call_reclaim(bool (*alive)(uint64_t fs_base));
 /* ---- return probes ---- */
 
 /* What is kept of a return probe: `tl_call_return_size()` bytes, aligned to 16, zero. `max_active` calls are followed
- * at one time. With TL_RETURN_REWRITE in flags, return addresses are rewritten, and there are no EXIT actions. */
+ * at one time. */
 struct tl_call_return_shape {
     struct tl_return_probe *probe;
     tl_return_entry *entry; /* or NULL */
     tl_return_handler *handler;
-    uint64_t flags; /* TL_RETURN_… */
+    uint64_t stub; /* address of a stub, for rewriting return addresses; or 0 */
     uint32_t data_size, max_active;
 };
 size_t tl_call_return_size(const struct tl_call_return_shape *shape);
 void tl_call_return_init(struct tl_call_return *calls, const struct tl_call_return_shape *shape);
-/* Entries for which there was no room; beside what the entry's index has missed. */
+/* Entries for which there was no room, and returns to a stub while a handler ran; beside what the entry's index has
+ * missed. (What the indices of exits and stubs have missed means nothing.) */
 uint64_t tl_call_return_missed(const struct tl_call_return *calls);
-/* Give up the calls under way: they end unseen. All lists with this return probe are quiet. */
+/* Give up the calls under way: they end unseen. All lists with this return probe's ENTRY, EXIT and TAIL actions are
+ * quiet; a stub's list is not. */
 void tl_call_return_give_up(struct tl_call_return *calls);
-/* Calls under way whose return address is rewritten: until this is 0, the memory stays. */
+
+/* For rewriting there are no exits, but a stub, executable code at any address, with an index of its own and the
+ * bytes that follow from that. The stub's list, whose one action is BACK, is in force from before the first entry until
+ * tl_call_return_rewritten says 0, with the entry's list out of force and quiet; then it can be taken out, and once it
+ * is quiet, stub and memory can be reused. */
+enum { TL_CALL_STUB_BYTES = 26 };
+void tl_call_return_stub(uint32_t index, uint8_t out[TL_CALL_STUB_BYTES]);
+/* Calls under way whose return address is rewritten. */
 size_t tl_call_return_rewritten(const struct tl_call_return *calls);
 
 #endif

@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A hit whose handlers are C: in from the hook, through the list that is in force, and out again.
+ *
+ * The frame on the program's stack is struct tl_regs, filled as the program had its registers, and restored as the
+ * handlers have left it. Flags go by pushf, which costs little, and come back by sahf and an addition that overflows:
+ * popf costs three times all of this, and is kept for flags that C code must not see (TF, DF, NT, AC).
+ *
+ * The order at the beginning matters. A signal handler may hit between any two instructions here:
+ *   - the mark is in the frame before the record says so: whoever finds the record busy can look whether the frame lives;
+ *   - the record is busy before its list is set: from then on nobody else of this thread sets it;
+ *   - the list is set in the record before it is looked up again and used: whoever has replaced it, and made this
+ *     thread pass a barrier, finds it in the record, or this thread finds the new one.
+ * At the end the record is given back first: what follows uses only the frame, which lies above everything that a signal
+ * may put on the stack.
+ *
+ * While handlers run: rbx is the record, rbp the frame, r12 the list.
+ */
+#include "hit/call_layout.h"
+
+    .intel_syntax noprefix
+    .section trapline_hit, "ax", @progbits
+
+    .macro hidden name
+    .hidden \name
+    .global \name
+    .type \name, @function
+    .balign 16
+\name:
+    .endm
+
+    .macro save_others
+    mov [rsp + FRAME_RAX], rax
+    mov [rsp + FRAME_RCX], rcx
+    mov [rsp + FRAME_RDX], rdx
+    mov [rsp + FRAME_RBX], rbx
+    mov [rsp + FRAME_RBP], rbp
+    mov [rsp + FRAME_RSI], rsi
+    mov [rsp + FRAME_RDI], rdi
+    mov [rsp + FRAME_R8], r8
+    mov [rsp + FRAME_R9], r9
+    mov [rsp + FRAME_R10], r10
+    mov [rsp + FRAME_R11], r11
+    mov [rsp + FRAME_R12], r12
+    mov [rsp + FRAME_R13], r13
+    mov [rsp + FRAME_R14], r14
+    mov [rsp + FRAME_R15], r15
+    .endm
+
+    /* Flags and all registers but rsp. */
+    .macro restore_state
+    test dword ptr [rsp + FRAME_RFLAGS], ODD_FLAGS
+    jnz 8f
+    mov eax, [rsp + FRAME_RFLAGS]
+    rol ax, 8    /* ah: SF ZF AF PF CF; bit 3 of al: OF */
+    and al, 8
+    add al, 0x78 /* overflows if OF was set */
+    sahf
+9:  mov rax, [rsp + FRAME_RAX]
+    mov rcx, [rsp + FRAME_RCX]
+    mov rdx, [rsp + FRAME_RDX]
+    mov rbx, [rsp + FRAME_RBX]
+    mov rbp, [rsp + FRAME_RBP]
+    mov rsi, [rsp + FRAME_RSI]
+    mov rdi, [rsp + FRAME_RDI]
+    mov r8, [rsp + FRAME_R8]
+    mov r9, [rsp + FRAME_R9]
+    mov r10, [rsp + FRAME_R10]
+    mov r11, [rsp + FRAME_R11]
+    mov r12, [rsp + FRAME_R12]
+    mov r13, [rsp + FRAME_R13]
+    mov r14, [rsp + FRAME_R14]
+    mov r15, [rsp + FRAME_R15]
+    .endm
+
+    /* The rest of it, out of the way. */
+    .macro restore_odd_flags
+8:  push [rsp + FRAME_RFLAGS]
+    popfq
+    jmp 9b
+    .endm
+
+    /* The flags as C code may have them, in place of what the program has. */
+    .macro tame_flags
+    mov eax, [rsp + FRAME_RFLAGS]
+    and eax, ~ODD_FLAGS
+    push rax
+    popfq
+    .endm
+
+    .macro saved register, slot
+    .cfi_offset \register, \slot - FRAME_PROGRAM
+    .endm
+
+    hidden tl_call_enter
+    .cfi_startproc
+    .cfi_signal_frame
+    .cfi_undefined rip
+    pushfq
+    lea rsp, [rsp - FRAME_RFLAGS]
+    save_others
+    mov rbx, [rip + tl_call_self@gottpoff]
+    mov rbx, fs:[rbx]
+    test rbx, rbx
+    jz .Lunknown
+.Lknown:
+    mov eax, [rsp + FRAME_INDEX]
+    cmp qword ptr [rbx + RECORD_FRAME], 0
+    jne .Lnested
+    mov [rsp + FRAME_MARK], rbx
+    mov [rbx + RECORD_FRAME], rsp
+    lea rdx, [rip + tl_call_lists]
+.Llook:
+    mov r12, [rdx + 8 * rax]
+    mov [rbx + RECORD_LIST], r12
+    cmp [rdx + 8 * rax], r12
+    jne .Llook
+    test r12, r12
+    jz .Ldone
+    mov rax, [r12 + LIST_ADDRESS]
+    mov [rsp + FRAME_RIP], rax
+    lea rax, [rsp + FRAME_PROGRAM]
+    mov [rsp + FRAME_RSP], rax
+    test dword ptr [rsp + FRAME_RFLAGS], ODD_FLAGS
+    jnz .Lodd
+.Leven:
+    mov rbp, rsp
+    /* Who unwinds from a handler finds the program as it was at the probed place. */
+    .cfi_def_cfa rbp, FRAME_PROGRAM
+    saved rax, FRAME_RAX
+    saved rcx, FRAME_RCX
+    saved rdx, FRAME_RDX
+    saved rbx, FRAME_RBX
+    saved rbp, FRAME_RBP
+    saved rsi, FRAME_RSI
+    saved rdi, FRAME_RDI
+    saved r8, FRAME_R8
+    saved r9, FRAME_R9
+    saved r10, FRAME_R10
+    saved r11, FRAME_R11
+    saved r12, FRAME_R12
+    saved r13, FRAME_R13
+    saved r14, FRAME_R14
+    saved r15, FRAME_R15
+    saved rip, FRAME_RIP
+    mov rsi, rsp
+    mov rdi, [r12 + LIST_ARGUMENT]
+    cmp dword ptr [r12 + LIST_FLAGS], 0
+    jne .Lspecial
+    mov rsp, rbx
+    call [r12 + LIST_RUN]
+    mov rsp, rbp
+.Lran:
+    test eax, eax
+    jnz .Lresume
+    lea rax, [rsp + FRAME_PROGRAM]
+    cmp rax, [rsp + FRAME_RSP]
+    jne .Lmoved
+.Ldone:
+    mov qword ptr [rbx + RECORD_FRAME], 0
+.Lleave:
+    restore_state
+    lea rsp, [rsp + FRAME_RETURN]
+    ret
+    restore_odd_flags
+
+.Lodd:
+    tame_flags
+    jmp .Leven
+
+    /* Vector registers are to be kept, or the program's stack is to be used. */
+.Lspecial:
+    mov r14d, [r12 + LIST_FLAGS]
+    test r14d, LIST_VECTORS
+    jz 1f
+    call tl_vector_save
+    mov rcx, [rip + tl_call_errno]
+    mov ecx, fs:[rcx]
+    mov [rbx + RECORD_ERRNO], ecx
+1:  test r14d, LIST_OWN_STACK
+    cmovz rsp, rbx
+    and rsp, -16
+    call [r12 + LIST_RUN]
+    mov rsp, rbp
+    test r14d, LIST_VECTORS
+    jz .Lran
+    mov r13d, eax
+    mov ecx, [rbx + RECORD_ERRNO]
+    mov rdx, [rip + tl_call_errno]
+    mov fs:[rdx], ecx
+    call tl_vector_restore
+    mov eax, r13d
+    jmp .Lran
+
+    /* rsp was changed, but the copy is to be executed: leave as if the hook had been entered with the new one. */
+.Lmoved:
+    mov qword ptr [rbx + RECORD_FRAME], 0
+    mov rax, [rsp + FRAME_RETURN]
+    mov ecx, HOOK_BYTES
+    jmp 1f
+    /* Go on elsewhere. The new rip is put below the red zone of the new stack, and popped last, by a ret that releases
+     * the red zone; so nothing that is needed ever lies below rsp. New and old stack may overlap: the registers are
+     * copied to below both first. If the new one is somewhere else entirely, nobody uses the old one meanwhile. */
+.Lresume:
+    mov qword ptr [rbx + RECORD_FRAME], 0
+.Lresume_unseen:
+    mov rax, [rsp + FRAME_RIP]
+    mov ecx, RED_ZONE
+1:  mov rdx, [rsp + FRAME_RSP]
+    sub rdx, rcx
+    sub rdx, 8
+    mov [rsp + FRAME_RSP], rdx
+    mov rsi, rsp
+    cmp rdx, rsp
+    cmovb rsp, rdx
+    lea rsp, [rsp - FRAME_REGS]
+    xor edi, edi
+2:  mov r8, [rsi + rdi]
+    mov [rsp + rdi], r8
+    add edi, 8
+    cmp edi, FRAME_REGS
+    jne 2b
+    mov [rdx], rax
+    cmp ecx, RED_ZONE
+    jne 3f
+    restore_state
+    mov rsp, [rsp + FRAME_RSP]
+    ret RED_ZONE
+    restore_odd_flags
+3:  restore_state
+    mov rsp, [rsp + FRAME_RSP]
+    ret
+    restore_odd_flags
+
+    /* The thread's first hit. */
+.Lunknown:
+    mov rbp, rsp
+    tame_flags
+    and rsp, -16
+    call tl_call_claim
+    mov rsp, rbp
+    mov rbx, rax
+    test rbx, rbx
+    jnz .Lknown
+    mov eax, [rsp + FRAME_INDEX]
+.Lmissed:
+    lea rdx, [rip + tl_call_missed_hits]
+    lock inc qword ptr [rdx + 8 * rax]
+    jmp .Lleave
+
+    /* The record is busy with a hit, or was left by one. */
+.Lnested:
+    mov rbp, rsp
+    tame_flags
+    mov rdi, rbx
+    mov rsi, rbp
+    and rsp, -16
+    call tl_call_nested
+    mov rsp, rbp
+    test al, al
+    mov eax, [rsp + FRAME_INDEX]
+    jnz .Lmissed
+    mov qword ptr [rbx + RECORD_FRAME], 0
+    jmp .Lknown
+    .cfi_endproc
+    .size tl_call_enter, . - tl_call_enter
+
+/* A call has returned to a stub, which has done what a hook does. Whatever happens, it must go on where it was called
+ * from, so this never returns. */
+    hidden tl_call_returned
+    .cfi_startproc
+    .cfi_signal_frame
+    .cfi_undefined rip
+    pushfq
+    lea rsp, [rsp - FRAME_RFLAGS]
+    save_others
+    lea rax, [rsp + FRAME_PROGRAM]
+    mov [rsp + FRAME_RSP], rax
+    mov rbp, rsp
+    tame_flags
+    mov r13d, [rbp + FRAME_INDEX]
+    lea rsp, [rbp - 8]
+    and rsp, -16
+    mov rbx, [rip + tl_call_self@gottpoff]
+    mov rbx, fs:[rbx]
+    test rbx, rbx
+    jnz 1f
+    call tl_call_claim
+    mov rbx, rax
+    test rbx, rbx
+    jz 3f
+1:  cmp qword ptr [rbx + RECORD_FRAME], 0
+    je 2f
+    mov rdi, rbx
+    mov rsi, rbp
+    call tl_call_nested
+    test al, al
+    jnz 3f
+    mov qword ptr [rbx + RECORD_FRAME], 0
+2:  mov rsp, rbp
+    mov eax, r13d
+    mov [rsp + FRAME_MARK], rbx
+    mov [rbx + RECORD_FRAME], rsp
+    lea rdx, [rip + tl_call_lists]
+    mov r12, [rdx + 8 * rax]
+    mov [rbx + RECORD_LIST], r12
+    jmp .Leven
+    /* No handler may run. */
+3:  mov edi, r13d
+    mov rsi, rbp
+    call tl_call_unseen
+    mov rsp, rbp
+    jmp .Lresume_unseen
+    .cfi_endproc
+    .size tl_call_returned, . - tl_call_returned
+
+/* void tl_call_jump(handler, regs, record, bytes): the handler finds vector registers as the program had them, from the
+ * record, since handlers may have run since. */
+    hidden tl_call_jump
+    .cfi_startproc
+    push rbp
+    .cfi_def_cfa_offset 16
+    .cfi_offset rbp, -16
+    mov rbp, rsp
+    .cfi_def_cfa_register rbp
+    push rbx
+    .cfi_offset rbx, -24
+    push r12
+    .cfi_offset r12, -32
+    mov r12, rdi
+    mov r11, rsi
+    mov rbx, rdx
+    mov r9, rcx
+    call tl_vector_restore
+    sub rsp, r9
+    mov rsi, [r11 + FRAME_RSP]
+1:  sub r9, 8
+    jl 2f
+    mov rax, [rsi + r9 + 8]
+    mov [rsp + r9], rax
+    jmp 1b
+2:  mov rax, [r11 + FRAME_RAX]
+    mov rcx, [r11 + FRAME_RCX]
+    mov rdx, [r11 + FRAME_RDX]
+    mov rsi, [r11 + FRAME_RSI]
+    mov rdi, [r11 + FRAME_RDI]
+    mov r8, [r11 + FRAME_R8]
+    mov r9, [r11 + FRAME_R9]
+    mov r10, [r11 + FRAME_R10]
+    call r12
+    lea rsp, [rbp - 16]
+    pop r12
+    pop rbx
+    pop rbp
+    ret
+    .cfi_endproc
+    .size tl_call_jump, . - tl_call_jump
+
+    .section .note.GNU-stack, "", @progbits

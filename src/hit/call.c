@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Lists of actions, as the library makes them, puts them into force and takes them out. Nothing here runs on a hit.
+ */
+#include "hit/call_state.h"
+
+struct tl_call_platform tl_call_platform;
+uint64_t tl_call_errno;
+const struct tl_call_list *tl_call_lists[TL_CALL_INDEX_MAX];
+uint64_t tl_call_missed_hits[TL_CALL_INDEX_MAX];
+
+void tl_call_setup(const struct tl_call_platform *platform)
+{
+    tl_call_platform = *platform;
+    tl_call_errno = (uint64_t)platform->errno_offset;
+    tl_vector_setup();
+}
+
+size_t tl_call_list_size(size_t count)
+{
+    return sizeof(struct tl_call_list) + count * sizeof(struct tl_call_action);
+}
+
+/* Whether the list does nothing but this handler. */
+static bool is_one_handler(const struct tl_call_action *actions, size_t count)
+{
+    return count == 1 && actions->kind == TL_CALL_PRE && actions->pre;
+}
+
+void tl_call_list_init(struct tl_call_list *list, const struct tl_call_place *place,
+                       const struct tl_call_action *actions, size_t count)
+{
+    uint32_t common = TL_PROBE_GENERAL | TL_PROBE_OWN_STACK;
+    list->address = place->address;
+    list->index = place->index;
+    list->emulation = place->emulation;
+    list->count = count;
+    for (size_t i = 0; i < count; i++) {
+        list->actions[i] = actions[i];
+        common &= actions[i].kind == TL_CALL_JUMP ? 0 : actions[i].flags;
+    }
+    list->flags = (common & TL_PROBE_GENERAL ? 0 : LIST_VECTORS) | (common & TL_PROBE_OWN_STACK ? LIST_OWN_STACK : 0);
+    if (is_one_handler(actions, count)) {
+        list->run = (tl_call_run *)(void (*)(void))actions->pre;
+        list->argument = actions->probe;
+    } else {
+        list->run = tl_call_dispatch;
+        list->argument = list;
+    }
+}
+
+const struct tl_call_list *tl_call_swap(uint32_t index, const struct tl_call_list *list)
+{
+    return __atomic_exchange_n(&tl_call_lists[index], list, __ATOMIC_SEQ_CST);
+}
+
+uint64_t tl_call_missed(uint32_t index)
+{
+    return __atomic_load_n(&tl_call_missed_hits[index], __ATOMIC_RELAXED);
+}

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Internal to src/hit: what the parts of `call` share.
+ *
+ * All of it runs on hits: general registers only, no calls out of the room, no system calls, no locks. Functions that a
+ * hit may run are ON_HIT: they stand in a section of their own, which can then be kept free of probes.
+ */
+#ifndef TRAPLINE_CALL_STATE_H
+#define TRAPLINE_CALL_STATE_H
+
+#include "hit/call.h"
+#include "hit/call_layout.h"
+
+#define ON_HIT __attribute__((section("trapline_hit")))
+#define HIDDEN __attribute__((visibility("hidden")))
+#define LIKELY(condition) __builtin_expect(!!(condition), 1)
+
+/* What a list runs: a handler with its probe, or dispatch with the list. Not 0: resume at regs->rip. */
+typedef int tl_call_run(void *argument, struct tl_regs *regs);
+
+struct tl_call_list {
+    uint64_t address;
+    tl_call_run *run;
+    void *argument;
+    uint32_t flags; /* LIST_… */
+    uint32_t index;
+    const struct tl_emulation *emulation;
+    size_t count;
+    struct tl_call_action actions[];
+};
+
+/* A thread's, at the top of its block; the stack for handlers lies below it. */
+struct tl_call_record {
+    struct tl_regs *frame;               /* of the hit that is under way, or NULL */
+    const struct tl_call_list *list;     /* of that hit, or of an earlier one if there is none */
+    const struct tl_call_action *action; /* whose handler runs, where the list runs dispatch */
+    uint64_t *owner;                     /* its place in the pool */
+    uint32_t saved_errno, mxcsr;
+    uint32_t in_use; /* state components that had to be saved */
+    uint32_t mxcsr_now;
+    uint8_t vectors[RECORD_BYTES - 64] __attribute__((aligned(64)));
+};
+
+struct tl_call_pool {
+    struct tl_call_pool *next;
+    uint8_t *memory;
+    size_t count;
+    uint64_t owners[]; /* the thread's fs base, or 0: free */
+};
+
+#define SAME(what, where) _Static_assert((what) == (where), "call_layout.h")
+SAME(offsetof(struct tl_regs, rbx), FRAME_RBX);
+SAME(offsetof(struct tl_regs, rsp), FRAME_RSP);
+SAME(offsetof(struct tl_regs, rdi), FRAME_RDI);
+SAME(offsetof(struct tl_regs, r15), FRAME_R15);
+SAME(offsetof(struct tl_regs, rip), FRAME_RIP);
+SAME(offsetof(struct tl_regs, rflags), FRAME_RFLAGS);
+SAME(sizeof(struct tl_regs), FRAME_REGS);
+SAME(offsetof(struct tl_call_list, address), LIST_ADDRESS);
+SAME(offsetof(struct tl_call_list, run), LIST_RUN);
+SAME(offsetof(struct tl_call_list, argument), LIST_ARGUMENT);
+SAME(offsetof(struct tl_call_list, flags), LIST_FLAGS);
+SAME(offsetof(struct tl_call_record, frame), RECORD_FRAME);
+SAME(offsetof(struct tl_call_record, list), RECORD_LIST);
+SAME(offsetof(struct tl_call_record, saved_errno), RECORD_ERRNO);
+SAME(offsetof(struct tl_call_record, mxcsr), RECORD_MXCSR);
+SAME(offsetof(struct tl_call_record, in_use), RECORD_IN_USE);
+SAME(offsetof(struct tl_call_record, mxcsr_now), RECORD_MXCSR_NOW);
+SAME(offsetof(struct tl_call_record, vectors), RECORD_ZMM);
+SAME(sizeof(struct tl_call_record), RECORD_BYTES);
+#undef SAME
+
+/* This thread's record, or NULL: it has none yet. */
+extern HIDDEN __thread struct tl_call_record *tl_call_self __attribute__((tls_model("initial-exec")));
+extern HIDDEN struct tl_call_platform tl_call_platform;
+extern HIDDEN const struct tl_call_list *tl_call_lists[TL_CALL_INDEX_MAX];
+extern HIDDEN uint64_t tl_call_missed_hits[TL_CALL_INDEX_MAX];
+extern HIDDEN struct tl_call_pool *tl_call_pools;
+
+extern HIDDEN uint64_t tl_call_errno; /* platform.errno_offset; at offset 0 nothing is harmed */
+
+/* For vector.S: which state components processor and kernel have; whether it can be asked which of them are in use;
+ * whether AVX, 64-bit mask registers and xsave are there. */
+extern HIDDEN uint32_t tl_vector_components, tl_vector_can_ask, tl_vector_has_avx, tl_vector_wide_masks,
+    tl_vector_has_xsave;
+HIDDEN void tl_vector_setup(void);
+
+/* A record for this thread, or NULL where none is left. */
+HIDDEN struct tl_call_record *tl_call_claim(void);
+/* A hit finds its thread in a hit already, whose frame is record->frame: whether that one lives. */
+HIDDEN bool tl_call_nested(struct tl_call_record *record, struct tl_regs *regs);
+/* Runs a list in its general form. */
+HIDDEN int tl_call_dispatch(void *list, struct tl_regs *regs);
+
+/* ENTRY, EXIT and TAIL. */
+HIDDEN void tl_call_enters(struct tl_call_return *calls, struct tl_regs *regs);
+HIDDEN void tl_call_leaves(struct tl_call_return *calls, struct tl_regs *regs, bool by_jump);
+/* BACK: what has returned to a stub, with regs->rsp behind that. Sets regs->rip. Without may_report, no handler runs.
+ */
+HIDDEN void tl_call_comes_back(struct tl_call_return *calls, struct tl_regs *regs, bool may_report);
+/* A return to a stub at this index while no handler may run. */
+HIDDEN void tl_call_unseen(uint32_t index, struct tl_regs *regs);
+/* Call a handler with the program's argument registers and `bytes` of its stack (a multiple of 16) from above the
+ * return address. The vector state must be saved in the record. */
+HIDDEN void tl_call_jump(tl_jump_handler *handler, const struct tl_regs *regs, struct tl_call_record *record,
+                         uint64_t bytes);
+
+#endif

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Threads' records: taken at a first hit, given back at a thread's end, taken over from the dead; and whether the hit
+ * that a record is busy with lives.
+ *
+ * Pools are only ever added, each in front of the others. A place in a pool is owned by a thread's fs base. Two threads
+ * that live at the same time do not have the same one; so who finds its own there, without having put it there, finds
+ * that of a dead thread, whose stack and thread block it has inherited.
+ *
+ * Busy, but dead. A handler that is left by longjmp does not give the record back. While a hit lives, so does its
+ * frame, whichever stack its handlers run on, or whichever coroutine has been switched to meanwhile: the mark in it,
+ * the address of the record, stands. So the hit is dead when the mark is gone, or when the frame lies in what the
+ * looking hit itself uses of the stack. And it lives for certain if the looker stands on the stack for handlers: a hit
+ * in a handler, or in a signal handler above it. Otherwise it counts as alive: its frame may be dead without anything
+ * having overwritten it yet, but the handler of a signal that has a stack of its own looks just so.
+ */
+#include "hit/call_state.h"
+
+__thread struct tl_call_record *tl_call_self;
+struct tl_call_pool *tl_call_pools;
+
+static ON_HIT uint64_t fs_base(void)
+{
+    uint64_t base;
+    __asm__("mov %%fs:0, %0" : "=r"(base)); /* as the ABI of thread-local storage has it */
+    return base;
+}
+
+static ON_HIT struct tl_call_record *record_of(const struct tl_call_pool *pool, size_t index)
+{
+    uint8_t *end = pool->memory + (index + 1) * TL_CALL_THREAD_BYTES;
+    return (struct tl_call_record *)(end - sizeof(struct tl_call_record));
+}
+
+static ON_HIT struct tl_call_record *taken(struct tl_call_pool *pool, size_t index)
+{
+    struct tl_call_record *record = record_of(pool, index);
+    record->owner = &pool->owners[index];
+    record->frame = NULL;
+    return record;
+}
+
+static ON_HIT struct tl_call_record *inherit(uint64_t base)
+{
+    for (struct tl_call_pool *pool = __atomic_load_n(&tl_call_pools, __ATOMIC_ACQUIRE); pool; pool = pool->next)
+        for (size_t i = 0; i < pool->count; i++)
+            if (__atomic_load_n(&pool->owners[i], __ATOMIC_RELAXED) == base)
+                return taken(pool, i);
+    return NULL;
+}
+
+static ON_HIT struct tl_call_record *take_free(uint64_t base)
+{
+    for (struct tl_call_pool *pool = __atomic_load_n(&tl_call_pools, __ATOMIC_ACQUIRE); pool; pool = pool->next)
+        for (size_t i = 0; i < pool->count; i++) {
+            uint64_t owner = __atomic_load_n(&pool->owners[i], __ATOMIC_RELAXED);
+            if (!owner &&
+                __atomic_compare_exchange_n(&pool->owners[i], &owner, base, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+                return taken(pool, i);
+        }
+    return NULL;
+}
+
+/* A signal handler that comes between and hits takes the same one, and is over before we go on: the owner that it finds
+ * or sets is this thread as well. */
+struct tl_call_record *ON_HIT tl_call_claim(void)
+{
+    uint64_t base = fs_base();
+    struct tl_call_record *record = inherit(base);
+    if (!record)
+        record = take_free(base);
+    if (tl_call_self) /* a signal handler was here, after we had seen that none is ours */
+        return tl_call_self;
+    tl_call_self = record;
+    return record;
+}
+
+static ON_HIT bool has_mark(const struct tl_call_record *record, uint64_t frame)
+{
+    uint64_t mark;
+    if (!tl_call_platform.peek)
+        mark = *(const volatile uint64_t *)(frame + FRAME_MARK);
+    else if (!tl_call_platform.peek(frame + FRAME_MARK, &mark))
+        return false;
+    return mark == (uint64_t)(uintptr_t)record;
+}
+
+bool ON_HIT tl_call_nested(struct tl_call_record *record, struct tl_regs *regs)
+{
+    uint64_t frame = (uint64_t)(uintptr_t)record->frame, own = (uint64_t)(uintptr_t)regs;
+    uint64_t here = (uint64_t)(uintptr_t)__builtin_frame_address(0), top = (uint64_t)(uintptr_t)record;
+    if (own < top && own >= top - (TL_CALL_THREAD_BYTES - sizeof(*record)))
+        return true;
+    if (frame + FRAME_PROGRAM > here && frame < own + FRAME_PROGRAM)
+        return false;
+    return has_mark(record, frame);
+}
+
+/* The record's hit is read before its list: if it is still the one that was looked for, it cannot be a later one's,
+ * since no hit enters a list that is out of force. */
+static bool is_in(const struct tl_call_record *record, const struct tl_call_list *list)
+{
+    const struct tl_regs *frame = __atomic_load_n(&record->frame, __ATOMIC_ACQUIRE);
+    return frame && __atomic_load_n(&record->list, __ATOMIC_ACQUIRE) == list &&
+           has_mark(record, (uint64_t)(uintptr_t)frame);
+}
+
+bool tl_call_quiet(const struct tl_call_list *list)
+{
+    for (struct tl_call_pool *pool = __atomic_load_n(&tl_call_pools, __ATOMIC_ACQUIRE); pool; pool = pool->next)
+        for (size_t i = 0; i < pool->count; i++)
+            if (__atomic_load_n(&pool->owners[i], __ATOMIC_ACQUIRE) && is_in(record_of(pool, i), list))
+                return false;
+    return true;
+}
+
+size_t tl_call_pool_size(size_t count)
+{
+    return sizeof(struct tl_call_pool) + count * sizeof(uint64_t);
+}
+
+void tl_call_pool_add(struct tl_call_pool *pool, void *memory, size_t count)
+{
+    pool->memory = memory;
+    pool->count = count;
+    pool->next = tl_call_pools;
+    __atomic_store_n(&tl_call_pools, pool, __ATOMIC_RELEASE);
+}
+
+size_t tl_call_records_free(void)
+{
+    size_t count = 0;
+    for (struct tl_call_pool *pool = __atomic_load_n(&tl_call_pools, __ATOMIC_ACQUIRE); pool; pool = pool->next)
+        for (size_t i = 0; i < pool->count; i++)
+            count += !__atomic_load_n(&pool->owners[i], __ATOMIC_RELAXED);
+    return count;
+}
+
+/* From the thread's side first: a signal handler that hits now takes a record again, the same one perhaps. */
+void tl_call_thread_leave(void)
+{
+    struct tl_call_record *record = tl_call_self;
+    if (!record || record->frame)
+        return;
+    tl_call_self = NULL;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    __atomic_store_n(record->owner, 0, __ATOMIC_RELEASE);
+}
+
+void tl_call_forked(void)
+{
+    const struct tl_call_record *own = tl_call_self;
+    for (struct tl_call_pool *pool = tl_call_pools; pool; pool = pool->next)
+        for (size_t i = 0; i < pool->count; i++)
+            if (pool->owners[i] && record_of(pool, i) != own)
+                pool->owners[i] = 0;
+}
+
+void tl_call_reclaim(bool (*alive)(uint64_t fs_base))
+{
+    for (struct tl_call_pool *pool = __atomic_load_n(&tl_call_pools, __ATOMIC_ACQUIRE); pool; pool = pool->next)
+        for (size_t i = 0; i < pool->count; i++) {
+            uint64_t owner = __atomic_load_n(&pool->owners[i], __ATOMIC_RELAXED);
+            if (owner && !alive(owner))
+                __atomic_compare_exchange_n(&pool->owners[i], &owner, 0, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED);
+        }
+}

@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Return probes: calls under way, in a fixed array that needs no lock.
+ *
+ * A call is known by its stack pointer at entry, where its return address lies: no two calls under way have the same
+ * one, in whatever thread or coroutine, and at its ret it is there again. So keys[i] is that stack pointer, or FREE, or
+ * TAKEN while an instance is being filled in or reported. A key is looked for from its place by hash on, as far as any
+ * key has ever been put (`reach`).
+ *
+ * The dead. A call that longjmp, an exception or its thread's end has cut off leaves its instance behind. If a new call
+ * has the same key, that proves it dead, and it is overwritten. When the array is full, those are dropped whose return
+ * address no longer lies where they say.
+ *
+ * Rewriting. The return address is replaced by that of a stub, which comes to tl_call_returned. The call has been
+ * popped by then, so that its key is 8 below the stack pointer, or further if the ret has released arguments: then it
+ * is the nearest one below. Somewhere this call has to go on, so here an instance is found even if its handler may not
+ * run.
+ */
+#include <string.h>
+
+#include "hit/call_state.h"
+
+enum { FREE = 0, TAKEN = 1, ALIGNMENT = 16 };
+
+struct instance {
+    struct tl_return_instance shown; /* to handlers */
+    uint64_t thread;                 /* fs base */
+    uint64_t given_up;               /* its end is nobody's business */
+    uint8_t data[] __attribute__((aligned(ALIGNMENT)));
+};
+
+struct tl_call_return {
+    struct tl_call_return_shape shape;
+    uint64_t missed;
+    uint64_t stride;
+    uint8_t *instances;
+    uint32_t reach;
+    uint64_t keys[];
+};
+
+static size_t round_up(size_t size)
+{
+    return (size + ALIGNMENT - 1) & ~(size_t)(ALIGNMENT - 1);
+}
+
+static size_t stride(const struct tl_call_return_shape *shape)
+{
+    return round_up(sizeof(struct instance) + shape->data_size);
+}
+
+static size_t head(const struct tl_call_return_shape *shape)
+{
+    return round_up(sizeof(struct tl_call_return) + shape->max_active * sizeof(uint64_t));
+}
+
+size_t tl_call_return_size(const struct tl_call_return_shape *shape)
+{
+    return head(shape) + shape->max_active * stride(shape);
+}
+
+void tl_call_return_init(struct tl_call_return *calls, const struct tl_call_return_shape *shape)
+{
+    calls->shape = *shape;
+    calls->stride = stride(shape);
+    calls->instances = (uint8_t *)calls + head(shape);
+}
+
+void tl_call_return_stub(uint32_t index, uint8_t out[TL_CALL_STUB_BYTES])
+{
+    static const uint8_t code[TL_CALL_STUB_BYTES] = {
+        0x48, 0x8d, 0x64, 0x24, 0x80,         /* lea rsp, [rsp - 128] */
+        0x68, 0,    0,    0,    0,            /* push index */
+        0xff, 0x15, 2,    0,    0,    0,      /* call [rip + 2] */
+        0x0f, 0x0b,                           /* ud2: it never comes back */
+        0,    0,    0,    0,    0,    0, 0, 0 /* tl_call_returned */
+    };
+    uint64_t target = (uint64_t)(uintptr_t)tl_call_returned;
+    memcpy(out, code, sizeof(code));
+    memcpy(out + 6, &index, sizeof(index));
+    memcpy(out + 18, &target, sizeof(target));
+}
+
+uint64_t tl_call_return_missed(const struct tl_call_return *calls)
+{
+    return __atomic_load_n(&calls->missed, __ATOMIC_RELAXED);
+}
+
+static ON_HIT struct instance *instance_at(const struct tl_call_return *calls, uint32_t index)
+{
+    return (struct instance *)(calls->instances + index * calls->stride);
+}
+
+void tl_call_return_give_up(struct tl_call_return *calls)
+{
+    for (uint32_t i = 0; i < calls->shape.max_active; i++)
+        if (calls->shape.stub)
+            instance_at(calls, i)->given_up = 1;
+        else
+            __atomic_store_n(&calls->keys[i], FREE, __ATOMIC_RELAXED);
+}
+
+/* What lies where a return address should. */
+static ON_HIT uint64_t word_at(uint64_t addr)
+{
+    uint64_t word = 0;
+    if (!tl_call_platform.peek)
+        return *(const volatile uint64_t *)addr;
+    return tl_call_platform.peek(addr, &word) ? word : 0;
+}
+
+/* Whether the call with this key, as it seems, is over. */
+static ON_HIT bool is_dead(const struct tl_call_return *calls, uint32_t index, uint64_t key)
+{
+    uint64_t expected = calls->shape.stub ? calls->shape.stub : instance_at(calls, index)->shown.return_to;
+    return word_at(key) != expected;
+}
+
+size_t tl_call_return_rewritten(const struct tl_call_return *calls)
+{
+    size_t count = 0;
+    for (uint32_t i = 0; calls->shape.stub && i < calls->shape.max_active; i++) {
+        uint64_t key = __atomic_load_n(&calls->keys[i], __ATOMIC_ACQUIRE);
+        count += key != FREE && (key == TAKEN || !is_dead(calls, i, key));
+    }
+    return count;
+}
+
+static ON_HIT uint32_t home(const struct tl_call_return *calls, uint64_t key)
+{
+    uint32_t hash = (uint32_t)(key >> 3) * 0x9e3779b1u;
+    return (uint32_t)((uint64_t)hash * calls->shape.max_active >> 32);
+}
+
+static ON_HIT uint32_t next(const struct tl_call_return *calls, uint32_t index)
+{
+    return index + 1 < calls->shape.max_active ? index + 1 : 0;
+}
+
+/* The place of a key, or -1. */
+static ON_HIT int64_t find(struct tl_call_return *calls, uint64_t key)
+{
+    uint32_t reach = __atomic_load_n(&calls->reach, __ATOMIC_RELAXED);
+    for (uint32_t i = 0, at = home(calls, key); i < reach; i++, at = next(calls, at))
+        if (__atomic_load_n(&calls->keys[at], __ATOMIC_RELAXED) == key)
+            return at;
+    return -1;
+}
+
+static ON_HIT bool take(struct tl_call_return *calls, uint32_t index, uint64_t key)
+{
+    return __atomic_compare_exchange_n(&calls->keys[index], &key, TAKEN, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+}
+
+/* Keys may now be `distance` places from home. */
+static ON_HIT void extend(struct tl_call_return *calls, uint32_t distance)
+{
+    uint32_t reach = __atomic_load_n(&calls->reach, __ATOMIC_RELAXED);
+    while (reach < distance &&
+           !__atomic_compare_exchange_n(&calls->reach, &reach, distance, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+        ;
+}
+
+/* A place for a new call: that of a dead one with the same key, a free one, that of any dead one; or -1. */
+static ON_HIT int64_t make_room(struct tl_call_return *calls, uint64_t key)
+{
+    int64_t same = find(calls, key);
+    if (same >= 0 && take(calls, (uint32_t)same, key))
+        return same;
+    for (int pass = 0; pass < 2; pass++)
+        for (uint32_t i = 0, at = home(calls, key); i < calls->shape.max_active; i++, at = next(calls, at)) {
+            uint64_t seen = __atomic_load_n(&calls->keys[at], __ATOMIC_RELAXED);
+            if (pass == 0 ? seen != FREE : seen == TAKEN || (seen != FREE && !is_dead(calls, at, seen)))
+                continue;
+            if (take(calls, at, seen)) {
+                extend(calls, i + 1);
+                return at;
+            }
+        }
+    return -1;
+}
+
+void ON_HIT tl_call_enters(struct tl_call_return *calls, struct tl_regs *regs)
+{
+    uint64_t key = regs->rsp;
+    int64_t at = make_room(calls, key);
+    if (at < 0) {
+        __atomic_fetch_add(&calls->missed, 1, __ATOMIC_RELAXED);
+        return;
+    }
+    struct instance *instance = instance_at(calls, (uint32_t)at);
+    instance->shown.probe = calls->shape.probe;
+    instance->shown.data = instance->data;
+    instance->shown.return_to = *(const uint64_t *)key;
+    instance->shown.value_known = 0;
+    instance->shown.reserved = 0;
+    instance->given_up = 0;
+    __asm__("mov %%fs:0, %0" : "=r"(instance->thread));
+    bool wanted = !calls->shape.entry || !calls->shape.entry(&instance->shown, regs);
+    if (wanted && calls->shape.stub)
+        *(uint64_t *)key = calls->shape.stub;
+    __atomic_store_n(&calls->keys[at], wanted ? key : FREE, __ATOMIC_RELEASE);
+}
+
+void ON_HIT tl_call_leaves(struct tl_call_return *calls, struct tl_regs *regs, bool by_jump)
+{
+    int64_t at = find(calls, regs->rsp);
+    if (at < 0)
+        return;
+    struct instance *instance = instance_at(calls, (uint32_t)at);
+    __atomic_store_n(&calls->keys[at], TAKEN, __ATOMIC_RELAXED);
+    instance->shown.value_known = !by_jump;
+    calls->shape.handler(&instance->shown, regs);
+    __atomic_store_n(&calls->keys[at], FREE, __ATOMIC_RELEASE);
+}
+
+/* Of calls with this one's thread, or of all, the one with the highest key below rsp; or -1. */
+static ON_HIT int64_t find_nearest(const struct tl_call_return *calls, uint64_t rsp, uint64_t thread)
+{
+    uint64_t best = TAKEN;
+    int64_t found = -1;
+    for (uint32_t i = 0; i < calls->shape.max_active; i++) {
+        uint64_t key = __atomic_load_n(&calls->keys[i], __ATOMIC_RELAXED);
+        if (key > best && key < rsp && (!thread || instance_at(calls, i)->thread == thread)) {
+            best = key;
+            found = i;
+        }
+    }
+    return found;
+}
+
+/* The call that has just returned through its stub; taken. */
+static ON_HIT int64_t find_returned(struct tl_call_return *calls, uint64_t rsp)
+{
+    uint64_t thread;
+    int64_t at = find(calls, rsp - 8);
+    __asm__("mov %%fs:0, %0" : "=r"(thread));
+    if (at < 0)
+        at = find_nearest(calls, rsp, thread);
+    if (at < 0)
+        at = find_nearest(calls, rsp, 0);
+    if (at < 0)
+        __builtin_trap(); /* nobody knows where to go on */
+    __atomic_store_n(&calls->keys[at], TAKEN, __ATOMIC_RELAXED);
+    return at;
+}
+
+void ON_HIT tl_call_comes_back(struct tl_call_return *calls, struct tl_regs *regs, bool may_report)
+{
+    int64_t at = find_returned(calls, regs->rsp);
+    struct instance *instance = instance_at(calls, (uint32_t)at);
+    instance->shown.value_known = 1;
+    regs->rip = instance->shown.return_to;
+    if (!may_report)
+        __atomic_fetch_add(&calls->missed, 1, __ATOMIC_RELAXED);
+    else if (!instance->given_up)
+        calls->shape.handler(&instance->shown, regs);
+    __atomic_store_n(&calls->keys[at], FREE, __ATOMIC_RELEASE);
+}
