@@ -20,9 +20,9 @@ def main():
         assert list(fields)[: len(needed)] == needed, fields
         assert set(fields) <= set(needed + allowed), fields
         assert all("\n" not in line for line in lines)
-    assert [o["type"] for o in objects] == ["hit"] * 5 + ["count"] * 4 + ["refused"] * 2 + ["summary"] * 2
+    assert [o["type"] for o in objects] == ["hit"] * 6 + ["count"] * 4 + ["refused"] * 2 + ["summary"] * 2
 
-    first, odd, named, tick, bare = objects[:5]
+    first, odd, named, tick, cut, bare = objects[:6]
     assert first["args"] == {"size": 32} and first["addr"] == "0x7f0012345678" and first["time_ns"] == 8123004512345
     assert odd["probe"] == 'odd\n"name"' and odd["comm"] == 'a\ufffd "b"\n\x1b[1m\x9bé'
     assert odd["args"] == {
@@ -43,9 +43,10 @@ def main():
     }
     assert named["args"] == {**odd["args"], "where": "main+0xf"}
     assert "args" not in tick and tick["stack"][:2] == ["malloc", "xmalloc+0x12"] and len(tick["stack"][2]) > 4096
+    assert cut == {**tick, "stack": ["malloc"]}
     assert bare["stack"] == [] and "stack" not in first
-    assert objects[6]["hits"] == 2**64 - 1 and "how" not in objects[7]
-    assert objects[9] == {"type": "refused", "probe": "frob", "error": "EILSEQ", "why": "not an instruction boundary"}
+    assert objects[7]["hits"] == 2**64 - 1 and "how" not in objects[8]
+    assert objects[10] == {"type": "refused", "probe": "frob", "error": "EILSEQ", "why": "not an instruction boundary"}
     assert objects[-1] == {"type": "summary", "hits": 120, "missed": 1, "lost": 2, "refused": 3}
 
 
