@@ -230,6 +230,8 @@ static int show_in_time(void *context, const struct tl_record *record)
 static size_t show_held(struct report *report, uint64_t bound, const struct hurry *hurry)
 {
     size_t shown = 0;
+    if (!report->held_count)
+        return 0;
     qsort(report->held, report->held_count, sizeof *report->held, by_time);
     for (; shown < report->held_count && report->held[shown].record.time_ns < bound; shown++) {
         if (hurry && is_late(hurry))
