@@ -3,18 +3,21 @@
  * A hit whose handlers are C: in from the hook, through the list that is in force, and out again.
  *
  * The frame on the program's stack is struct tl_regs, filled as the program had its registers, and restored as the
- * handlers have left it. Flags go by pushf, which costs little, and come back by sahf and an addition that overflows:
- * popf costs three times all of this, and is kept for flags that C code must not see (TF, DF, NT, AC).
+ * handlers have left it. Flags are read by pushf, but put back by sahf and an addition: popf costs twice as much as all
+ * of this, and is kept for hits whose handlers have changed flags, or have found some that C code must not see set (TF,
+ * DF, NT, AC).
  *
  * The order at the beginning matters. A signal handler may hit between any two instructions here:
- *   - the mark is in the frame before the record says so: whoever finds the record busy can look whether the frame lives;
+ *   - the mark is in the frame before the record says so: whoever finds the record busy can look whether the frame
+ *     lives;
  *   - the record is busy before its list is set: from then on nobody else of this thread sets it;
  *   - the list is set in the record before it is looked up again and used: whoever has replaced it, and made this
  *     thread pass a barrier, finds it in the record, or this thread finds the new one.
  * At the end the record is given back first: what follows uses only the frame, which lies above everything that a signal
  * may put on the stack.
  *
- * While handlers run: rbx is the record, rbp the frame, r12 the list.
+ * While handlers run: rbx is the record, rbp the frame, r12 the list, r13 the program's rsp, r14 its flags as lahf and
+ * seto give them, r15 as pushf does, or -1 to have them put back by popf.
  */
 #include "hit/call_layout.h"
 
@@ -29,7 +32,10 @@
 \name:
     .endm
 
-    .macro save_others
+    /* Flags and registers into the frame. r14 and r15 as above. */
+    .macro save_state
+    pushfq
+    lea rsp, [rsp - FRAME_RFLAGS]
     mov [rsp + FRAME_RAX], rax
     mov [rsp + FRAME_RCX], rcx
     mov [rsp + FRAME_RDX], rdx
@@ -45,16 +51,18 @@
     mov [rsp + FRAME_R13], r13
     mov [rsp + FRAME_R14], r14
     mov [rsp + FRAME_R15], r15
+    lahf
+    seto al
+    mov r14d, eax
+    mov r15, [rsp + FRAME_RFLAGS]
     .endm
 
-    /* Flags and all registers but rsp. */
+    /* Back from the frame, but for rsp. */
     .macro restore_state
-    test dword ptr [rsp + FRAME_RFLAGS], ODD_FLAGS
-    jnz 8f
-    mov eax, [rsp + FRAME_RFLAGS]
-    rol ax, 8    /* ah: SF ZF AF PF CF; bit 3 of al: OF */
-    and al, 8
-    add al, 0x78 /* overflows if OF was set */
+    cmp r15, [rsp + FRAME_RFLAGS]
+    jne 8f
+    mov eax, r14d
+    add al, 127
     sahf
 9:  mov rax, [rsp + FRAME_RAX]
     mov rcx, [rsp + FRAME_RCX]
@@ -73,19 +81,22 @@
     mov r15, [rsp + FRAME_R15]
     .endm
 
-    /* The rest of it, out of the way. */
-    .macro restore_odd_flags
+    /* The rest of that, out of the way. */
+    .macro restore_flags
 8:  push [rsp + FRAME_RFLAGS]
     popfq
     jmp 9b
     .endm
 
-    /* The flags as C code may have them, in place of what the program has. */
+    /* In place of the flags that the program has, those that C code may have. */
     .macro tame_flags
-    mov eax, [rsp + FRAME_RFLAGS]
-    and eax, ~ODD_FLAGS
-    push rax
+    test r15d, ODD_FLAGS
+    jz 8f
+    and r15d, ~ODD_FLAGS
+    push r15
     popfq
+    mov r15, -1
+8:
     .endm
 
     .macro saved register, slot
@@ -96,34 +107,32 @@
     .cfi_startproc
     .cfi_signal_frame
     .cfi_undefined rip
-    pushfq
-    lea rsp, [rsp - FRAME_RFLAGS]
-    save_others
+    save_state
     mov rbx, [rip + tl_call_self@gottpoff]
     mov rbx, fs:[rbx]
-    test rbx, rbx
-    jz .Lunknown
-.Lknown:
+.Lagain:
     mov eax, [rsp + FRAME_INDEX]
     cmp qword ptr [rbx + RECORD_FRAME], 0
-    jne .Lnested
+    jne .Lbusy
     mov [rsp + FRAME_MARK], rbx
     mov [rbx + RECORD_FRAME], rsp
     lea rdx, [rip + tl_call_lists]
 .Llook:
     mov r12, [rdx + 8 * rax]
     mov [rbx + RECORD_LIST], r12
-    cmp [rdx + 8 * rax], r12
+    cmp r12, [rdx + 8 * rax]
     jne .Llook
     test r12, r12
     jz .Ldone
-    mov rax, [r12 + LIST_ADDRESS]
-    mov [rsp + FRAME_RIP], rax
-    lea rax, [rsp + FRAME_PROGRAM]
-    mov [rsp + FRAME_RSP], rax
-    test dword ptr [rsp + FRAME_RFLAGS], ODD_FLAGS
+    test r15d, ODD_FLAGS
     jnz .Lodd
 .Leven:
+    mov rax, [r12 + LIST_ADDRESS]
+    mov [rsp + FRAME_RIP], rax
+    lea r13, [rsp + FRAME_PROGRAM]
+    mov [rsp + FRAME_RSP], r13
+    mov rdi, [r12 + LIST_ARGUMENT]
+    mov rsi, rsp
     mov rbp, rsp
     /* Who unwinds from a handler finds the program as it was at the probed place. */
     .cfi_def_cfa rbp, FRAME_PROGRAM
@@ -143,18 +152,12 @@
     saved r14, FRAME_R14
     saved r15, FRAME_R15
     saved rip, FRAME_RIP
-    mov rsi, rsp
-    mov rdi, [r12 + LIST_ARGUMENT]
-    cmp dword ptr [r12 + LIST_FLAGS], 0
-    jne .Lspecial
     mov rsp, rbx
-    call [r12 + LIST_RUN]
+    call [r12 + LIST_ENTER]
     mov rsp, rbp
-.Lran:
     test eax, eax
     jnz .Lresume
-    lea rax, [rsp + FRAME_PROGRAM]
-    cmp rax, [rsp + FRAME_RSP]
+    cmp r13, [rsp + FRAME_RSP]
     jne .Lmoved
 .Ldone:
     mov qword ptr [rbx + RECORD_FRAME], 0
@@ -162,35 +165,40 @@
     restore_state
     lea rsp, [rsp + FRAME_RETURN]
     ret
-    restore_odd_flags
+    restore_flags
 
 .Lodd:
     tame_flags
     jmp .Leven
 
-    /* Vector registers are to be kept, or the program's stack is to be used. */
-.Lspecial:
-    mov r14d, [r12 + LIST_FLAGS]
-    test r14d, LIST_VECTORS
-    jz 1f
+    /* Other ways to enter a list: with the vector state kept, and on the program's stack. They are called on top of the
+     * handlers' stack. */
+    hidden tl_call_run_vectors
     call tl_vector_save
     mov rcx, [rip + tl_call_errno]
-    mov ecx, fs:[rcx]
-    mov [rbx + RECORD_ERRNO], ecx
-1:  test r14d, LIST_OWN_STACK
-    cmovz rsp, rbx
+    mov eax, fs:[rcx]
+    mov [rbx + RECORD_ERRNO], eax
+    lea rsp, [rbx - 16]
+    test dword ptr [r12 + LIST_FLAGS], LIST_OWN_STACK
+    jz 1f
+    mov rsp, rbp
+    and rsp, -16
+1:  call [r12 + LIST_RUN]
+    lea rsp, [rbx - 16]
+    mov [rsp], eax
+    mov rcx, [rip + tl_call_errno]
+    mov eax, [rbx + RECORD_ERRNO]
+    mov fs:[rcx], eax
+    call tl_vector_restore
+    pop rax
+    ret
+
+    hidden tl_call_run_here
+    mov rsp, rbp
     and rsp, -16
     call [r12 + LIST_RUN]
-    mov rsp, rbp
-    test r14d, LIST_VECTORS
-    jz .Lran
-    mov r13d, eax
-    mov ecx, [rbx + RECORD_ERRNO]
-    mov rdx, [rip + tl_call_errno]
-    mov fs:[rdx], ecx
-    call tl_vector_restore
-    mov eax, r13d
-    jmp .Lran
+    lea rsp, [rbx - 8]
+    ret
 
     /* rsp was changed, but the copy is to be executed: leave as if the hook had been entered with the new one. */
 .Lmoved:
@@ -226,87 +234,63 @@
     restore_state
     mov rsp, [rsp + FRAME_RSP]
     ret RED_ZONE
-    restore_odd_flags
+    restore_flags
 3:  restore_state
     mov rsp, [rsp + FRAME_RSP]
     ret
-    restore_odd_flags
+    restore_flags
 
-    /* The thread's first hit. */
-.Lunknown:
-    mov rbp, rsp
+    /* The thread has no record; or it is busy with a hit; or was left so by one. */
+.Lbusy:
     tame_flags
+    mov rbp, rsp
     and rsp, -16
+    mov rdi, rbx
+    mov rsi, rbp
     call tl_call_claim
     mov rsp, rbp
     mov rbx, rax
     test rbx, rbx
-    jnz .Lknown
+    jnz .Lagain
     mov eax, [rsp + FRAME_INDEX]
-.Lmissed:
     lea rdx, [rip + tl_call_missed_hits]
     lock inc qword ptr [rdx + 8 * rax]
     jmp .Lleave
-
-    /* The record is busy with a hit, or was left by one. */
-.Lnested:
-    mov rbp, rsp
-    tame_flags
-    mov rdi, rbx
-    mov rsi, rbp
-    and rsp, -16
-    call tl_call_nested
-    mov rsp, rbp
-    test al, al
-    mov eax, [rsp + FRAME_INDEX]
-    jnz .Lmissed
-    mov qword ptr [rbx + RECORD_FRAME], 0
-    jmp .Lknown
     .cfi_endproc
     .size tl_call_enter, . - tl_call_enter
 
-/* A call has returned to a stub, which has done what a hook does. Whatever happens, it must go on where it was called
- * from, so this never returns. */
+/* A call has returned to a stub, which has done what a hook does. It must go on where it was called from, whatever
+ * happens, so this never returns. */
     hidden tl_call_returned
     .cfi_startproc
     .cfi_signal_frame
     .cfi_undefined rip
-    pushfq
-    lea rsp, [rsp - FRAME_RFLAGS]
-    save_others
+    save_state
     lea rax, [rsp + FRAME_PROGRAM]
     mov [rsp + FRAME_RSP], rax
-    mov rbp, rsp
     tame_flags
-    mov r13d, [rbp + FRAME_INDEX]
-    lea rsp, [rbp - 8]
-    and rsp, -16
+    mov rbp, rsp
+    mov r13d, [rsp + FRAME_INDEX]
     mov rbx, [rip + tl_call_self@gottpoff]
     mov rbx, fs:[rbx]
-    test rbx, rbx
-    jnz 1f
+    cmp qword ptr [rbx + RECORD_FRAME], 0
+    je 1f
+    and rsp, -16
+    mov rdi, rbx
+    mov rsi, rbp
     call tl_call_claim
     mov rbx, rax
     test rbx, rbx
-    jz 3f
-1:  cmp qword ptr [rbx + RECORD_FRAME], 0
-    je 2f
-    mov rdi, rbx
-    mov rsi, rbp
-    call tl_call_nested
-    test al, al
-    jnz 3f
-    mov qword ptr [rbx + RECORD_FRAME], 0
-2:  mov rsp, rbp
-    mov eax, r13d
-    mov [rsp + FRAME_MARK], rbx
+    jz 2f
+    mov rsp, rbp
+1:  mov [rsp + FRAME_MARK], rbx
     mov [rbx + RECORD_FRAME], rsp
     lea rdx, [rip + tl_call_lists]
-    mov r12, [rdx + 8 * rax]
+    mov r12, [rdx + 8 * r13]
     mov [rbx + RECORD_LIST], r12
     jmp .Leven
     /* No handler may run. */
-3:  mov edi, r13d
+2:  mov edi, r13d
     mov rsi, rbp
     call tl_call_unseen
     mov rsp, rbp

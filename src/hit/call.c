@@ -39,7 +39,7 @@ void tl_call_list_init(struct tl_call_list *list, const struct tl_call_place *pl
         list->actions[i] = actions[i];
         common &= actions[i].kind == TL_CALL_JUMP ? 0 : actions[i].flags;
     }
-    list->flags = (common & TL_PROBE_GENERAL ? 0 : LIST_VECTORS) | (common & TL_PROBE_OWN_STACK ? LIST_OWN_STACK : 0);
+    list->flags = common & TL_PROBE_OWN_STACK ? LIST_OWN_STACK : 0;
     if (is_one_handler(actions, count)) {
         list->run = (tl_call_run *)(void (*)(void))actions->pre;
         list->argument = actions->probe;
@@ -47,6 +47,10 @@ void tl_call_list_init(struct tl_call_list *list, const struct tl_call_place *pl
         list->run = tl_call_dispatch;
         list->argument = list;
     }
+    if (!(common & TL_PROBE_GENERAL))
+        list->enter = tl_call_run_vectors;
+    else
+        list->enter = common & TL_PROBE_OWN_STACK ? tl_call_run_here : list->run;
 }
 
 const struct tl_call_list *tl_call_swap(uint32_t index, const struct tl_call_list *list)

@@ -34,13 +34,13 @@
 
 /* struct tl_call_list */
 #define LIST_ADDRESS 0
-#define LIST_RUN 8
-#define LIST_ARGUMENT 16
-#define LIST_FLAGS 24
+#define LIST_ARGUMENT 8
+#define LIST_ENTER 16
+#define LIST_RUN 24
+#define LIST_FLAGS 32
 
 /* Of a list's flags. */
-#define LIST_VECTORS 1   /* keep the vector state */
-#define LIST_OWN_STACK 2 /* run on the program's stack */
+#define LIST_OWN_STACK 1 /* run on the program's stack */
 
 /* struct tl_call_record */
 #define RECORD_FRAME 0

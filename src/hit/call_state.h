@@ -20,8 +20,9 @@ typedef int tl_call_run(void *argument, struct tl_regs *regs);
 
 struct tl_call_list {
     uint64_t address;
-    tl_call_run *run;
     void *argument;
+    tl_call_run *enter; /* run, or what surrounds it */
+    tl_call_run *run;
     uint32_t flags; /* LIST_… */
     uint32_t index;
     const struct tl_emulation *emulation;
@@ -57,6 +58,7 @@ SAME(offsetof(struct tl_regs, rip), FRAME_RIP);
 SAME(offsetof(struct tl_regs, rflags), FRAME_RFLAGS);
 SAME(sizeof(struct tl_regs), FRAME_REGS);
 SAME(offsetof(struct tl_call_list, address), LIST_ADDRESS);
+SAME(offsetof(struct tl_call_list, enter), LIST_ENTER);
 SAME(offsetof(struct tl_call_list, run), LIST_RUN);
 SAME(offsetof(struct tl_call_list, argument), LIST_ARGUMENT);
 SAME(offsetof(struct tl_call_list, flags), LIST_FLAGS);
@@ -70,8 +72,9 @@ SAME(offsetof(struct tl_call_record, vectors), RECORD_ZMM);
 SAME(sizeof(struct tl_call_record), RECORD_BYTES);
 #undef SAME
 
-/* This thread's record, or NULL: it has none yet. */
+/* This thread's record, or tl_call_nobody, which is busy for ever. */
 extern HIDDEN __thread struct tl_call_record *tl_call_self __attribute__((tls_model("initial-exec")));
+extern HIDDEN struct tl_call_record tl_call_nobody;
 extern HIDDEN struct tl_call_platform tl_call_platform;
 extern HIDDEN const struct tl_call_list *tl_call_lists[TL_CALL_INDEX_MAX];
 extern HIDDEN uint64_t tl_call_missed_hits[TL_CALL_INDEX_MAX];
@@ -85,10 +88,10 @@ extern HIDDEN uint32_t tl_vector_components, tl_vector_can_ask, tl_vector_has_av
     tl_vector_has_xsave;
 HIDDEN void tl_vector_setup(void);
 
-/* A record for this thread, or NULL where none is left. */
-HIDDEN struct tl_call_record *tl_call_claim(void);
-/* A hit finds its thread in a hit already, whose frame is record->frame: whether that one lives. */
-HIDDEN bool tl_call_nested(struct tl_call_record *record, struct tl_regs *regs);
+/* A hit has found its thread's record busy, or none: the one that it may use, which is not busy now; or NULL. */
+HIDDEN struct tl_call_record *tl_call_claim(struct tl_call_record *record, const struct tl_regs *regs);
+/* Ways to enter a list: with the vector state kept, and on the program's stack. In call.S. */
+HIDDEN tl_call_run tl_call_run_vectors, tl_call_run_here;
 /* Runs a list in its general form. */
 HIDDEN int tl_call_dispatch(void *list, struct tl_regs *regs);
 

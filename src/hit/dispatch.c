@@ -88,13 +88,13 @@ void ON_HIT tl_call_unseen(uint32_t index, struct tl_regs *regs)
 bool ON_HIT tl_call_inside(void)
 {
     struct tl_call_record *record = tl_call_self;
-    return record && record->frame;
+    return record != &tl_call_nobody && record->frame;
 }
 
 const struct tl_call_action *ON_HIT tl_call_current(void)
 {
     struct tl_call_record *record = tl_call_self;
-    if (!record || !record->frame)
+    if (record == &tl_call_nobody || !record->frame)
         return NULL;
     return record->list->run == tl_call_dispatch ? record->action : record->list->actions;
 }

@@ -16,7 +16,8 @@
  */
 #include "hit/call_state.h"
 
-__thread struct tl_call_record *tl_call_self;
+struct tl_call_record tl_call_nobody = {.frame = (struct tl_regs *)8};
+__thread struct tl_call_record *tl_call_self = &tl_call_nobody;
 struct tl_call_pool *tl_call_pools;
 
 static ON_HIT uint64_t fs_base(void)
@@ -61,20 +62,6 @@ static ON_HIT struct tl_call_record *take_free(uint64_t base)
     return NULL;
 }
 
-/* A signal handler that comes between and hits takes the same one, and is over before we go on: the owner that it finds
- * or sets is this thread as well. */
-struct tl_call_record *ON_HIT tl_call_claim(void)
-{
-    uint64_t base = fs_base();
-    struct tl_call_record *record = inherit(base);
-    if (!record)
-        record = take_free(base);
-    if (tl_call_self) /* a signal handler was here, after we had seen that none is ours */
-        return tl_call_self;
-    tl_call_self = record;
-    return record;
-}
-
 static ON_HIT bool has_mark(const struct tl_call_record *record, uint64_t frame)
 {
     uint64_t mark;
@@ -85,7 +72,8 @@ static ON_HIT bool has_mark(const struct tl_call_record *record, uint64_t frame)
     return mark == (uint64_t)(uintptr_t)record;
 }
 
-bool ON_HIT tl_call_nested(struct tl_call_record *record, struct tl_regs *regs)
+/* Whether the hit that the record is busy with lives. */
+static ON_HIT bool lives(const struct tl_call_record *record, const struct tl_regs *regs)
 {
     uint64_t frame = (uint64_t)(uintptr_t)record->frame, own = (uint64_t)(uintptr_t)regs;
     uint64_t here = (uint64_t)(uintptr_t)__builtin_frame_address(0), top = (uint64_t)(uintptr_t)record;
@@ -94,6 +82,29 @@ bool ON_HIT tl_call_nested(struct tl_call_record *record, struct tl_regs *regs)
     if (frame + FRAME_PROGRAM > here && frame < own + FRAME_PROGRAM)
         return false;
     return has_mark(record, frame);
+}
+
+/* A signal handler that comes between and hits takes the same one, and is over before we go on: the owner that it finds
+ * or sets is this thread as well. */
+static ON_HIT struct tl_call_record *first(void)
+{
+    uint64_t base = fs_base();
+    struct tl_call_record *record = inherit(base);
+    if (!record)
+        record = take_free(base);
+    if (record)
+        tl_call_self = record;
+    return record;
+}
+
+struct tl_call_record *ON_HIT tl_call_claim(struct tl_call_record *record, const struct tl_regs *regs)
+{
+    if (record == &tl_call_nobody)
+        return first();
+    if (lives(record, regs))
+        return NULL;
+    record->frame = NULL;
+    return record;
 }
 
 /* The record's hit is read before its list: if it is still the one that was looked for, it cannot be a later one's,
@@ -140,9 +151,9 @@ size_t tl_call_records_free(void)
 void tl_call_thread_leave(void)
 {
     struct tl_call_record *record = tl_call_self;
-    if (!record || record->frame)
+    if (record == &tl_call_nobody || record->frame)
         return;
-    tl_call_self = NULL;
+    tl_call_self = &tl_call_nobody;
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
     __atomic_store_n(record->owner, 0, __ATOMIC_RELEASE);
 }
