@@ -54,7 +54,10 @@ struct tl_trap {
 
 /* Code in a trampoline that stands for code of the program: a displaced copy, one of the copies behind it, or the
  * beginning of a hook (which may find the stack gone). */
-enum { TL_RANGE_SYSCALL = 1 /* behind it (marks AFTER) rcx is the address as well */ };
+enum {
+    TL_RANGE_SYSCALL = 1, /* behind it (marks AFTER) rcx is the address as well */
+    TL_RANGE_BEHIND = 2   /* a copy that control comes to from another copy, not from a hook */
+};
 struct tl_trap_range {
     uint64_t start, end; /* end is the first address behind; a thread at `end` is not inside */
     uint64_t addr;       /* of the instruction that it stands for */
@@ -102,22 +105,23 @@ typedef bool tl_broker_notifier(void *context, const struct tl_notification *not
 
 /* ---- state ---- */
 
-enum { TL_BROKER_THREADS = 2048, TL_BROKER_PROBES = 64, TL_BROKER_CHILDREN = 16, TL_ACTION_SLOTS = 8 };
+enum { TL_BROKER_THREADS = 2048, TL_BROKER_CHILDREN = 16, TL_ACTION_SLOTS = 8 };
 
-/* What is kept of a thread, found by its fs base. */
+/* What is kept of a thread. */
 struct tl_broker_thread {
-    uint64_t key;         /* fs base; 0: free */
     uint32_t tid;         /* 0: not known */
     uint8_t trap_blocked; /* the program has SIGTRAP blocked */
     uint8_t trap_after;   /* … and will have, when the handler at `handler` is over */
     uint8_t safe;         /* SIGSEGV and SIGBUS were seen not to be blocked, and nothing has blocked them since */
-    uint8_t pending;      /* `info` is a SIGTRAP that is pending for this thread */
+    uint8_t exact;        /* the end of that handler will be told by a guard */
     uint32_t waiting;     /* in a system call that takes SIGTRAP */
-    uint32_t wake;        /* … and is to end: something is there */
+    uint32_t wake;        /* … and is to end: one is pending */
+    uint32_t pending;     /* `info` is a SIGTRAP that is pending for this thread */
+    uint32_t pad;
     uint64_t handler;     /* frame of the program's handler that runs with SIGTRAP blocked, or 0 */
+    uint64_t handler_low; /* its stack ends here: with rsp below this the handler is over */
     uint64_t step;        /* the slot whose instruction is being stepped, or 0 */
     uint64_t step_flags;  /* TL_FLAG_TRAP if the program steps itself */
-    uint64_t resume;      /* struct tl_hit_regs of a guard that has nothing left to do but to raise, or 0 */
     struct tl_siginfo info;
 };
 
@@ -127,33 +131,37 @@ struct tl_broker_action {
     struct tl_sigaction slots[TL_ACTION_SLOTS];
 };
 
-/* What a vfork child, which shares all memory with its parent, has of its own until it executes another program. */
-struct tl_broker_child {
-    uint32_t pid, pad; /* 0: free */
+/* What all threads of a process share. */
+struct tl_broker_process {
+    uint32_t pid;     /* in its own pid namespace; 0: free */
+    uint32_t pending; /* `info` is a SIGTRAP that is pending for the process */
+    uint64_t lock;    /* of writers of actions: the writer's thread id */
+    uint64_t changed; /* bit n - 1: the kernel's action of signal n is not the program's, which is in actions[n] */
+    struct tl_siginfo info;
     struct tl_broker_action actions[TL_SIGNALS + 1];
+};
+
+/* A vfork child shares all memory with its parent, but not these, until it executes another program. */
+struct tl_broker_child {
+    struct tl_broker_process process;
     struct tl_broker_thread thread;
 };
 
 enum {
-    TL_BROKER_FSGSBASE = 1,   /* rdfsbase works */
-    TL_BROKER_FS_SELF = 2,    /* else: fs:0 holds the fs base in every thread */
-    TL_BROKER_NO_SYSCALLS = 4 /* no syscall but rt_sigreturn may be made on a hit */
+    TL_BROKER_FSGSBASE = 1, /* rdfsbase works */
+    TL_BROKER_FS_SELF = 2   /* else: fs:0 holds the fs base in every thread */
 };
 
 struct tl_broker {
     uint64_t tables; /* address of the tables in force, or 0 */
     uint64_t notify; /* tl_broker_notifier, or 0 */
     uint64_t notify_context;
-    uint32_t flags;                 /* TL_BROKER_… */
-    uint32_t pid;                   /* of the process whose memory this is, in its own pid namespace */
-    uint64_t marker;                /* address of a word in a page that is wiped on fork; not 0 there: `pid` is right */
+    uint64_t flags;                 /* TL_BROKER_… */
+    uint64_t marker;                /* address of a word in a page that is wiped on fork; not 0: process.pid is right */
     uint64_t entry, pass, restorer; /* where tl_broker_entry, … are in the process */
-    uint64_t lock;                  /* of writers of actions: pid << 32 | tid */
-    uint32_t pending, pad;          /* `info` is a SIGTRAP that is pending for the process */
-    struct tl_siginfo info;
-    uint64_t changed;                                /* signals of which the kernel's action is not the program's */
-    struct tl_broker_action actions[TL_SIGNALS + 1]; /* of these; others are as the kernel says */
+    struct tl_broker_process process;
     struct tl_broker_child children[TL_BROKER_CHILDREN];
+    uint64_t keys[TL_BROKER_THREADS]; /* fs bases, hashed; 0: free */
     struct tl_broker_thread threads[TL_BROKER_THREADS];
 };
 
@@ -167,7 +175,7 @@ extern void tl_guard_entry(void); /* tl_guard_hook.routine (src/probe/hook.h); i
  * registers, rip behind its `syscall`, rax the number. Moved to rip - 2 with these it makes its call again. */
 extern void tl_guard_asleep(void);
 /* Linked, the entry points find the broker here. (In the blob it is in the head: tl_blob_set_broker.) */
-extern struct tl_broker *tl_broker_here;
+extern struct tl_broker *tl_broker_here __attribute__((visibility("hidden")));
 
 /* ---- for the runtime ---- */
 
@@ -176,13 +184,16 @@ extern struct tl_broker *tl_broker_here;
 size_t tl_fault_copy(void *to, uint64_t from, size_t size);
 bool tl_fault_load(uint64_t from, uint64_t *value);
 /* Write likewise; whether all could be written. */
-bool tl_fault_store(uint64_t to, const void *from, size_t size);
+static inline bool tl_fault_store(uint64_t to, const void *from, size_t size)
+{
+    return tl_fault_copy((void *)(uintptr_t)to, (uint64_t)(uintptr_t)from, size) == size;
+}
 
 /* The record of the thread with this fs base, or NULL. */
 struct tl_broker_thread *tl_broker_thread(struct tl_broker *broker, uint64_t fs_base);
-/* Whether a load through any pointer may be made by tl_fault_load. Asks the kernel (one syscall) where that is not
- * known. */
-bool tl_broker_may_load(struct tl_broker *broker, uint64_t fs_base);
+/* Whether a load through any pointer may be made by tl_fault_load. If it is not known, the kernel is asked, once a
+ * thread (`may_ask`: two syscalls), or the answer is no. */
+bool tl_broker_may_load(struct tl_broker *broker, uint64_t fs_base, bool may_ask);
 
 /* The tables in force, or NULL; and look-ups in them: NULL where there is none. */
 const struct tl_broker_tables *tl_broker_tables(const struct tl_broker *broker);

@@ -40,6 +40,16 @@ tl_blob_head:
     .quad 0
     .long tl_blob_enter - tl_blob_head
     .long tl_blob_claim - tl_blob_head
+    .globl tl_broker_here
+    .hidden tl_broker_here
+tl_broker_here:
+    .quad 0
+    .long tl_broker_entry - tl_blob_head
+    .long tl_broker_pass - tl_blob_head
+    .long tl_broker_restorer - tl_blob_head
+    .long tl_guard_entry - tl_blob_head
+    .long tl_guard_asleep - tl_blob_head
+    .long 0
 
     .text
 

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A signal for the program, delivered as the kernel would.
+ *
+ * The kernel has pushed a frame for the broker. Where it is what the program's handler would have found, it is left
+ * where it is; if the handler was not to run on the alternate stack, but the broker does, the frame moves to the stack
+ * that was interrupted. Then the broker leaves by a second frame, which leads to the handler: returning from it sets
+ * mask and registers at once, as a delivery does, and nothing of ours is on the way back from the handler. It holds no
+ * vector state, so that the handler begins with the initial one, as in a delivery.
+ *
+ * Where the program would die, the signal gets its default action back, and is sent again to the thread, which has it
+ * blocked, to be delivered in the moment in which the thread is back at its own place with its own registers: so exit
+ * status and core dump are those of the program alone.
+ */
+#include "hit/brokering.h"
+
+enum {
+    FRAME = sizeof(struct tl_signal_frame),
+    RED_ZONE = 128,
+    VECTOR_ALIGNMENT = 64,
+    LEGACY_BYTES = 512,
+    SIZE_AT = 464 /* in the vector state: a magic word, then its size */
+};
+#define VECTOR_MAGIC 0x46505853u
+
+static struct tl_signal_frame *die(struct tl_caller *caller, struct tl_signal_frame *frame)
+{
+    int number = frame->info.number;
+    struct tl_sigaction none;
+    tl_clear_words(&none, sizeof none);
+    tl_mask_change(TL_SIG_BLOCK, TL_SIGNAL_BIT(number), NULL);
+    tl_kernel(TL_SYS_RT_SIGACTION, (uint64_t)number, tl_address(&none), 0, 8, 0, 0);
+    tl_raise(caller, tl_thread_id(), &frame->info);
+    frame->context.mask &= ~TL_SIGNAL_BIT(number);
+    return frame;
+}
+
+int64_t tl_raise(const struct tl_caller *caller, uint32_t tid, const struct tl_siginfo *info)
+{
+    if (tid)
+        return tl_kernel(TL_SYS_RT_TGSIGQUEUEINFO, caller->pid, tid, (uint64_t)info->number, tl_address(info), 0, 0);
+    return tl_kernel(TL_SYS_RT_SIGQUEUEINFO, caller->pid, (uint64_t)info->number, tl_address(info), 0, 0, 0);
+}
+
+static uint64_t vector_bytes(uint64_t state)
+{
+    const uint32_t *words = (const uint32_t *)(state + SIZE_AT);
+    return words[0] == VECTOR_MAGIC ? words[1] : LEGACY_BYTES;
+}
+
+static bool is_within(const struct tl_sigstack *stack, uint64_t rsp)
+{
+    return rsp > stack->start && rsp - stack->start <= stack->size;
+}
+
+/* Whether the kernel went to the alternate stack for the broker. */
+static bool has_switched(const struct tl_context *context)
+{
+    const struct tl_sigstack *stack = &context->stack;
+    if (stack->flags & TL_SS_DISABLE || !stack->size)
+        return false;
+    return stack->flags & TL_SS_AUTODISARM || !is_within(stack, context->rsp);
+}
+
+/* Move the frame to the interrupted stack; NULL where there is no room. */
+static struct tl_signal_frame *move(struct tl_signal_frame *frame)
+{
+    struct tl_context *context = &frame->context;
+    uint64_t top = context->rsp - RED_ZONE, state = context->fpstate;
+    if (state) {
+        uint64_t size = vector_bytes(state);
+        top = (top - size) & ~(uint64_t)(VECTOR_ALIGNMENT - 1);
+        if (!tl_fault_store(top, (const void *)state, size))
+            return NULL;
+        context->fpstate = top;
+    }
+    top = ((top - FRAME) & ~(uint64_t)15) - 8;
+    return tl_fault_store(top, frame, FRAME) ? (struct tl_signal_frame *)top : NULL;
+}
+
+/* Leave by `second` for the handler, which finds `frame`. */
+static void lead_to(const struct tl_sigaction *action, struct tl_signal_frame *frame, struct tl_signal_frame *second)
+{
+    struct tl_context *context = &second->context;
+    uint64_t mask = frame->context.mask | action->mask;
+    tl_copy_words(second, frame, offsetof(struct tl_signal_frame, info));
+    if (!(action->flags & TL_SA_NODEFER))
+        mask |= TL_SIGNAL_BIT(frame->info.number);
+    context->mask = mask & ~TL_TRAP_BIT;
+    context->fpstate = 0;
+    context->rip = action->handler;
+    context->rsp = tl_address(frame);
+    context->rdi = (uint64_t)frame->info.number;
+    context->rsi = tl_address(&frame->info);
+    context->rdx = tl_address(&frame->context);
+    context->rax = 0;
+    context->rflags &= ~(uint64_t)(TL_FLAG_DIRECTION | TL_FLAG_RESUME | TL_FLAG_TRAP);
+    if (context->stack.flags & TL_SS_AUTODISARM) {
+        context->stack.start = context->stack.size = 0;
+        context->stack.flags = TL_SS_DISABLE;
+    }
+}
+
+/* The restorer's system call is still its own: nobody will tell when the handler is over. */
+static bool is_unguarded(uint64_t restorer)
+{
+    uint8_t code[9];
+    return tl_fault_copy(code, restorer, sizeof code) != sizeof code ||
+           (code[0] == 0x48 && code[7] == 0x0f && code[8] == 0x05);
+}
+
+/* From here to the end of the handler the program has SIGTRAP blocked. */
+static void block_trap(struct tl_broker_thread *thread, const struct tl_sigaction *action,
+                       const struct tl_signal_frame *frame, uint8_t after)
+{
+    const struct tl_sigstack *stack = &frame->context.stack;
+    uint64_t at = tl_address(frame);
+    if (thread->trap_blocked)
+        return;
+    thread->trap_blocked = 1;
+    thread->trap_after = after;
+    thread->handler = at;
+    thread->handler_low = !(stack->flags & TL_SS_DISABLE) && is_within(stack, at) ? stack->start : 0;
+    thread->exact = !is_unguarded(action->restorer);
+}
+
+static void reset(struct tl_caller *caller, int number, struct tl_sigaction *action)
+{
+    uint64_t handler = action->handler, mask;
+    action->handler = TL_SIG_DFL;
+    tl_action_lock(caller, &mask);
+    tl_action_set(caller->process, number, action);
+    tl_action_unlock(caller, mask);
+    action->handler = handler;
+}
+
+struct tl_signal_frame *tl_deliver(struct tl_caller *caller, struct tl_signal_frame *frame,
+                                   struct tl_signal_frame *second, bool raised)
+{
+    struct tl_broker_thread *thread = caller->thread;
+    struct tl_signal_frame *place = frame;
+    struct tl_sigaction action;
+    int number = frame->info.number;
+    bool is_blocked = number == TL_SIGTRAP && thread && thread->trap_blocked;
+    tl_action_get(caller->process, number, &action);
+    if (action.handler == TL_SIG_IGN && !raised)
+        return frame;
+    if (action.handler == TL_SIG_DFL || action.handler == TL_SIG_IGN || (raised && is_blocked))
+        return die(caller, frame);
+
+    /* Handed over (broker_pending.c) in a call that unblocks it for a while. */
+    bool was_blocked = (frame->context.mask & TL_TRAP_BIT) != 0;
+    frame->context.mask &= ~TL_TRAP_BIT;
+    if (action.flags & TL_SA_RESETHAND)
+        reset(caller, number, &action);
+    if (!(action.flags & TL_SA_ONSTACK) && has_switched(&frame->context))
+        place = move(frame);
+    if (!place) {
+        bool is_last = number == TL_SIGSEGV;
+        tl_clear_words(&frame->info, sizeof frame->info);
+        frame->info.number = TL_SIGSEGV;
+        frame->info.code = TL_SI_KERNEL;
+        return is_last ? die(caller, frame) : tl_deliver(caller, frame, second, true);
+    }
+    place->restorer = action.restorer;
+    if (thread) {
+        if (action.mask & TL_TRAP_BIT || (number == TL_SIGTRAP && !(action.flags & TL_SA_NODEFER)))
+            block_trap(thread, &action, place, was_blocked);
+        if ((action.mask | (action.flags & TL_SA_NODEFER ? 0 : TL_SIGNAL_BIT(number))) & TL_LOAD_BITS)
+            thread->safe = 0;
+    }
+    lead_to(&action, place, second);
+    return second;
+}
