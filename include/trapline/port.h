@@ -15,6 +15,7 @@
 struct tl_patch {
     uint64_t addr;
     uint8_t length;
+    uint8_t late;       /* a guard of the broker's: whoever cleans up takes it back last */
     uint8_t expect[15]; /* what must stand there now; otherwise -EBUSY and nothing is written */
     uint8_t bytes[15];
 };
@@ -61,11 +62,11 @@ struct tl_port {
                     void *context);
 
     /* Only while stopped. Hand the program's signals to the broker whose state (struct tl_broker, src/hit/broker.h) is
-     * mapped at `broker`: before any text is patched. -ENOTSUP: this program's signals cannot be handed over. NULL in a
+     * mapped at `broker`: before any text is patched. -ENOSYS: this program's signals cannot be handed over. NULL in a
      * host without a broker. */
     int (*arm)(void *host, uint64_t broker);
     /* Only while stopped, text restored, nobody inside: the program has its signals back, those that wait included.
-     * -EAGAIN when a thread has to run on first, as for evacuate. Nothing to do where nothing is armed. */
+     * Nothing to do where nothing is armed. */
     int (*disarm)(void *host);
 };
 

@@ -3,11 +3,17 @@
  * The order is what keeps the target able to run on at every instant: what a jump leads to is there before the jump,
  * and stays until no thread can come from it any more.
  *
- *   apply:  fill the pool, stop, map code and gates, set the gates, patch the text, resume
- *   remove: stop, un-patch in reverse, move threads out of copies, and, once none is left inside, unmap, resume
+ *   apply:  fill the pool, stop, map code and gates, set the gates, arm, patch the text, resume
+ *   remove: stop, un-patch in reverse, move threads out of copies, and, once none is left inside, disarm, unmap, resume
  *
  * On removal the gates are closed with the text, so that threads that are still in a hook leave it without entering the
  * runtime.
+ *
+ * As long as the broker is armed its guards stay: without them the program would be told of the kernel's actions and
+ * masks, which are the broker's. So guards come first and go last. But a guard that runs into the bytes of a probe
+ * cannot outlive that, nor can it come before. It comes and goes with the probes, the breakpoints among them last: what
+ * a program learns of its signals in the moment until nobody is inside is rarely wrong, and a breakpoint would be
+ * fatal.
  */
 #include "probe/apply.h"
 
@@ -25,36 +31,94 @@ static size_t round_up(size_t value)
 
 size_t tl_apply_pool_size(const struct tl_plan *plan, const struct tl_runtime *runtime)
 {
-    return round_up(plan->pool_size) + round_up(runtime->size);
+    return round_up(plan->pool_size) + round_up(runtime->size) + round_up(runtime->data_size);
+}
+
+static const struct tl_site *site_at(const struct tl_applied *applied, uint64_t addr)
+{
+    size_t low = 0, high = applied->site_count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (applied->sites[middle].addr < addr)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < applied->site_count && applied->sites[low].addr == addr ? &applied->sites[low] : NULL;
+}
+
+/* When it comes: late ones (they go late) are the first. */
+enum turn { LATE, WITH_PROBES, BREAKPOINTS };
+
+/* Writes come from the highest address down: what one runs into has had its turn decided, or changed, before. */
+static void take_turns(const struct tl_applied *applied, enum turn *turns)
+{
+    const struct tl_plan *plan = applied->plan;
+    for (size_t i = 0; i < plan->write_count; i++) {
+        const struct tl_plan_write *write = &plan->writes[i];
+        const struct tl_site *site = site_at(applied, write->addr);
+        bool breakpoint = write->length == 1 && write->new_bytes[0] == BREAKPOINT;
+        uint8_t reach = site && site->jump_length > write->length ? site->jump_length : write->length;
+        turns[i] = breakpoint ? BREAKPOINTS : site && site->guard != TL_GUARD_NONE ? LATE : WITH_PROBES;
+        for (size_t k = i; k-- > 0 && plan->writes[k].addr < write->addr + reach;) {
+            if (turns[k] == BREAKPOINTS)
+                turns[k] = WITH_PROBES;
+            if (turns[k] != LATE)
+                turns[i] = WITH_PROBES;
+        }
+    }
+}
+
+static int order_patches(struct tl_applied *applied)
+{
+    const struct tl_plan *plan = applied->plan;
+    enum turn *turns = calloc(plan->write_count + 1, sizeof *turns);
+    if (!turns)
+        return -ENOMEM;
+    take_turns(applied, turns);
+    struct tl_patch *patch = applied->patches;
+    for (unsigned turn = LATE; turn <= BREAKPOINTS; turn++) {
+        for (size_t i = 0; i < plan->write_count; i++) {
+            const struct tl_plan_write *write = &plan->writes[i];
+            if (turns[i] != turn)
+                continue;
+            patch->addr = write->addr;
+            patch->length = write->length;
+            patch->late = turn == LATE;
+            memcpy(patch->expect, write->old_bytes, write->length);
+            memcpy(patch->bytes, write->new_bytes, write->length);
+            applied->late_count += turn == LATE;
+            patch++;
+        }
+    }
+    applied->patch_count = plan->write_count;
+    free(turns);
+    return 0;
 }
 
 static int prepare(struct tl_applied *applied, const struct tl_runtime *runtime)
 {
     const struct tl_plan *plan = applied->plan;
-    applied->mappings = calloc(plan->map_count + plan->gate_count + 1, sizeof *applied->mappings);
+    applied->mappings = calloc(plan->map_count + plan->gate_count + 3, sizeof *applied->mappings);
     applied->patches = calloc(plan->write_count ? plan->write_count : 1, sizeof *applied->patches);
     if (!applied->mappings || !applied->patches)
         return -ENOMEM;
     struct tl_mapping *mapping = applied->mappings;
-    *mapping++ =
-        (struct tl_mapping){runtime->addr, round_up(runtime->size), round_up(plan->pool_size), TL_MAPPING_CODE};
+    size_t pool = round_up(plan->pool_size), size = round_up(runtime->size);
+    *mapping++ = (struct tl_mapping){runtime->addr, size, pool, TL_MAPPING_CODE};
+    if (runtime->data_size) {
+        *mapping++ =
+            (struct tl_mapping){runtime->data_addr, round_up(runtime->data_size), pool + size, TL_MAPPING_DATA};
+        *mapping++ = (struct tl_mapping){runtime->marker_addr, PAGE, 0, TL_MAPPING_GATE};
+    }
     for (size_t i = 0; i < plan->gate_count; i++)
         *mapping++ = (struct tl_mapping){plan->gates[i].addr, PAGE, 0, TL_MAPPING_GATE};
     for (size_t i = 0; i < plan->map_count; i++)
         *mapping++ = (struct tl_mapping){plan->maps[i].addr, plan->maps[i].size, plan->maps[i].pool, TL_MAPPING_CODE};
     applied->mapping_count = (size_t)(mapping - applied->mappings);
     applied->runtime_addr = runtime->addr;
-    applied->runtime_size = round_up(runtime->size);
-    for (size_t i = 0; i < plan->write_count; i++) {
-        const struct tl_plan_write *write = &plan->writes[i];
-        struct tl_patch *patch = &applied->patches[i];
-        patch->addr = write->addr;
-        patch->length = write->length;
-        memcpy(patch->expect, write->old_bytes, write->length);
-        memcpy(patch->bytes, write->new_bytes, write->length);
-    }
-    applied->patch_count = plan->write_count;
-    return 0;
+    applied->runtime_size = size;
+    return order_patches(applied);
 }
 
 /* Store the gate's words, or zeros, into every gate page. */
@@ -80,8 +144,15 @@ static int place(struct tl_applied *applied, const struct tl_runtime *runtime)
     if (error)
         return error;
     error = set_gates(applied, &runtime->gate);
-    if (!error)
+    if (!error && runtime->data_size)
+        error = port->set(port->host, runtime->marker_addr, 1);
+    if (!error && runtime->data_size)
+        error = port->arm(port->host, runtime->data_addr);
+    if (!error) {
         error = port->patch(port->host, applied->patches, applied->patch_count);
+        if (error && runtime->data_size)
+            port->disarm(port->host);
+    }
     if (error)
         port->unmap(port->host, applied->mappings, applied->mapping_count);
     return error;
@@ -100,6 +171,9 @@ int tl_apply(const struct tl_port *port, const struct tl_site *sites, size_t sit
         error = port->fill(port->host, 0, plan->pool, plan->pool_size);
     if (!error)
         error = port->fill(port->host, round_up(plan->pool_size), runtime->code, runtime->size);
+    if (!error && runtime->data_size)
+        error = port->fill(port->host, round_up(plan->pool_size) + round_up(runtime->size), runtime->data,
+                           runtime->data_size);
     if (!error)
         error = port->stop(port->host);
     if (!error) {
@@ -122,7 +196,7 @@ static int locate(void *context, uint64_t pc, uint64_t *original, int *fix_rcx)
 
 static struct tl_patch undo_of(const struct tl_patch *patch)
 {
-    struct tl_patch undo = {.addr = patch->addr, .length = patch->length};
+    struct tl_patch undo = {.addr = patch->addr, .length = patch->length, .late = patch->late};
     memcpy(undo.expect, patch->bytes, patch->length);
     memcpy(undo.bytes, patch->expect, patch->length);
     return undo;
@@ -149,23 +223,25 @@ static int restore_one(const struct tl_port *port, const struct tl_patch *patch)
     return port->patch(port->host, &undo, 1);
 }
 
-/* Put back what can be put back. applied->patches keeps what could not: -EBUSY then. */
-static int restore_text(struct tl_applied *applied)
+/* Put back what can be put back, from the last patch to the one with index `first`. applied->patches keeps what could
+ * not: -EBUSY then. */
+static int restore_text(struct tl_applied *applied, size_t first)
 {
     const struct tl_port *port = applied->port;
-    if (!applied->patch_count)
+    size_t count = applied->patch_count - first;
+    if (!count)
         return 0;
-    struct tl_patch *undo = calloc(applied->patch_count, sizeof *undo);
+    struct tl_patch *undo = calloc(count, sizeof *undo);
     if (!undo)
         return -ENOMEM;
-    for (size_t i = 0; i < applied->patch_count; i++)
+    for (size_t i = 0; i < count; i++)
         undo[i] = undo_of(&applied->patches[applied->patch_count - 1 - i]);
-    int error = port->patch(port->host, undo, applied->patch_count);
+    int error = port->patch(port->host, undo, count);
     free(undo);
     if (error == -EBUSY || error == -EFAULT) {
         size_t kept = applied->patch_count, left = 0;
         error = 0;
-        while (kept--) {
+        while (kept-- > first) {
             int failed = restore_one(port, &applied->patches[kept]);
             if (failed && failed != -EBUSY)
                 return failed;
@@ -174,12 +250,24 @@ static int restore_text(struct tl_applied *applied)
                 memmove(&applied->patches[applied->patch_count - ++left], &applied->patches[kept],
                         sizeof *applied->patches);
         }
-        memmove(applied->patches, &applied->patches[applied->patch_count - left], left * sizeof *applied->patches);
-        applied->patch_count = left;
+        memmove(&applied->patches[first], &applied->patches[applied->patch_count - left],
+                left * sizeof *applied->patches);
+        applied->patch_count = first + left;
         return left ? -EBUSY : 0;
     }
     if (!error)
-        applied->patch_count = 0;
+        applied->patch_count = first;
+    return error;
+}
+
+/* Nobody is inside. */
+static int take_back_guards(struct tl_applied *applied)
+{
+    const struct tl_port *port = applied->port;
+    int error = restore_text(applied, 0);
+    applied->late_count = applied->patch_count;
+    if (!error && port->disarm)
+        error = port->disarm(port->host);
     return error;
 }
 
@@ -196,13 +284,15 @@ static int try_to_remove(struct tl_applied *applied)
     int error = port->stop(port->host);
     if (error) /* another tracer's turn may pass, as a busy machine's moment does */
         return error == -EBUSY ? -EAGAIN : error;
-    error = restore_text(applied);
+    error = restore_text(applied, applied->late_count);
     if (!error || error == -EBUSY) {
         int gates = set_gates(applied, &closed);
         error = error ? error : gates;
     }
     if (!error)
         error = port->evacuate(port->host, locate, applied);
+    if (!error)
+        error = take_back_guards(applied);
     if (!error)
         error = port->unmap(port->host, applied->mappings, applied->mapping_count);
     port->resume(port->host);

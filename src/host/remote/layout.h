@@ -73,12 +73,15 @@ struct tl_core_page {
     } segments[TL_SEGMENTS]; /* logs; the first one lies in the core */
 };
 
-enum { TL_RECORD_PATCH = 1, TL_RECORD_GATE = 2 };
+/* PATCH: text; LATE: text that is restored last, when nobody is inside. GATE: a mapping. BROKER: where struct tl_broker
+ * stands (src/hit/broker.h); where a thread stands that a guard has sent to sleep is in old_bytes. MASK: a signal mask
+ * that a handler's frame on some stack has saved. */
+enum { TL_RECORD_PATCH = 1, TL_RECORD_GATE, TL_RECORD_BROKER, TL_RECORD_MASK, TL_RECORD_LATE };
 struct tl_record {
     uint32_t live; /* written last, cleared first */
     uint32_t kind;
     uint64_t addr, size;
-    uint8_t old_bytes[16], new_bytes[16]; /* PATCH: `size` of them */
+    uint8_t old_bytes[16], new_bytes[16]; /* PATCH, LATE, MASK: `size` of them */
 };
 
 struct tl_log {
@@ -87,10 +90,11 @@ struct tl_log {
 };
 
 enum {
-    TL_CORE_DATA = 4096,                             /* tl_core_page */
-    TL_CORE_FRAME = 8192,                            /* one signal frame */
-    TL_CORE_CALLS = TL_CORE_FRAME + 16384,           /* TL_BATCH_MAX slots */
-    TL_CORE_LOG = TL_CORE_CALLS + TL_BATCH_MAX * 64, /* the first log */
+    TL_CORE_DATA = 4096,                                     /* tl_core_page */
+    TL_CORE_FRAME = 8192,                                    /* one signal frame */
+    TL_CORE_CALLS = TL_CORE_FRAME + 16384,                   /* TL_BATCH_MAX slots */
+    TL_CORE_SCRATCH = TL_CORE_CALLS + TL_BATCH_MAX / 2 * 64, /* where no more than half of the slots are used */
+    TL_CORE_LOG = TL_CORE_CALLS + TL_BATCH_MAX * 64,         /* the first log */
     TL_CORE_SIZE = TL_CORE_LOG + 65536
 };
 

@@ -55,7 +55,8 @@ static struct tl_undo *taken_back_behind(struct tl_remote *r, const struct tl_pa
 static struct tl_record *announce(struct tl_remote *r, const struct tl_patch *p)
 {
     struct tl_undo *undo = tl_undo_find(r, p->addr);
-    struct tl_record record = {.kind = TL_RECORD_PATCH, .addr = p->addr, .size = p->length};
+    uint32_t kind = p->late ? TL_RECORD_LATE : TL_RECORD_PATCH;
+    struct tl_record record = {.kind = kind, .addr = p->addr, .size = p->length};
     if (undo && undo->length == p->length && memcmp(undo->old_bytes, p->bytes, p->length) == 0)
         return NULL;
     if (!undo && taken_back_behind(r, p))
@@ -103,7 +104,7 @@ static int write_all(struct tl_remote *r, const struct tl_patch *patches, size_t
         if (record)
             record->live = 0;
         for (size_t j = i; j-- > 0;) { /* all or none */
-            struct tl_patch back = {.addr = patches[j].addr, .length = patches[j].length};
+            struct tl_patch back = {.addr = patches[j].addr, .length = patches[j].length, .late = patches[j].late};
             memcpy(back.expect, patches[j].bytes, back.length);
             memcpy(back.bytes, patches[j].expect, back.length);
             record = announce(r, &back);
