@@ -100,6 +100,10 @@ int tl_insn_step(const struct tl_insn *insn, uint64_t at, struct tl_copy *copy);
  * (loop has counted). What follows is the caller's (a hook, then a jump to insn->target). */
 int tl_insn_relocate_taken(const struct tl_insn *insn, uint64_t at, struct tl_copy *copy);
 
+/* What an instruction leaves in eax: what was there, a number that is its own, or anything. */
+enum tl_eax { TL_EAX_KEPT, TL_EAX_SET, TL_EAX_CHANGED };
+enum tl_eax tl_insn_eax(const struct tl_insn *insn, uint32_t *number);
+
 /* Emit `jmp rel32` (5 bytes) at `at`; 0, or -ERANGE. */
 int tl_emit_jump(uint8_t out[5], uint64_t at, uint64_t target);
 

@@ -10,23 +10,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "probe/beyond.h"
+#include "probe/trampoline.h"
 
 enum { ALIGN = 16, BREAKPOINT = 0xcc };
+/* How many rooms are tried for one trampoline. */
+enum { ROOM_TRIES = 16 };
 static const uint64_t smallest = 4 * TL_PAGE, largest = 16 << 20;
 /* How far a new arena may be from its site, and from there on another instruction of the same module. */
 static const uint64_t reach_new = 1536ull << 20, reach_most = (2048ull << 20) - (1 << 20);
-
-struct trampoline {
-    uint8_t code[2 * TL_HOOK_BYTES_MAX + TL_PIECES_MAX * TL_COPY_MAX];
-    size_t length, copy_at;
-};
 
 void tl_arenas_free(struct tl_arenas *arenas)
 {
     for (size_t i = 0; i < arenas->count; i++)
         free(arenas->arenas[i].code);
     free(arenas->arenas);
+    free(arenas->rooms);
+    free(arenas->fills);
+    free(arenas->bytes);
     memset(arenas, 0, sizeof *arenas);
 }
 
@@ -45,7 +45,7 @@ static bool is_near_all(const struct tl_arena *arena, const struct tl_insn *insn
 
 static bool has_room(const struct tl_arena *arena)
 {
-    return arena->size - arena->used >= sizeof((struct trampoline *)NULL)->code + ALIGN;
+    return arena->size - arena->used >= TL_TRAMPOLINE_MAX + ALIGN;
 }
 
 static struct tl_arena *open_arena(struct tl_arenas *arenas, uint64_t near, size_t expected, int *error)
@@ -59,6 +59,8 @@ static struct tl_arena *open_arena(struct tl_arenas *arenas, uint64_t near, size
     }
     arenas->arenas = grown;
     uint64_t size = expected < largest / arenas->site_bytes ? expected * arenas->site_bytes : largest;
+    if (size < arenas->least)
+        size = arenas->least;
     size = (size < smallest ? smallest : size + TL_PAGE - 1) & ~(uint64_t)(TL_PAGE - 1);
     for (; size >= smallest; size = size / 2 & ~(uint64_t)(TL_PAGE - 1)) {
         uint64_t addr;
@@ -92,42 +94,14 @@ static struct tl_arena *arena_for(struct tl_arenas *arenas, const struct tl_insn
     return second ? second : open_arena(arenas, insn->addr, expected, error);
 }
 
-static enum tl_why append_hook(struct trampoline *made, const struct tl_hook *hook, uint64_t at)
+static uint64_t align(uint64_t addr)
 {
-    size_t length = 0;
-    if (hook->kind != TL_HOOK_NONE && tl_hook_emit(hook, at + made->length, made->code + made->length, &length))
-        return TL_WHY_NO_ROOM;
-    made->length += length;
-    return TL_WHY_NONE;
+    return (addr + ALIGN - 1) & ~(uint64_t)(ALIGN - 1);
 }
 
-/* TL_SITE_BEFORE: hook, copy with its ways out. TL_SITE_TAKEN: copy, hook, jump to the branch's target. */
-static enum tl_why make(struct trampoline *made, const struct tl_job *job, uint64_t at)
+static bool append(struct tl_arena *arena, const struct tl_trampoline *made)
 {
-    struct tl_copy copy;
-    bool taken = job->site->mode == TL_SITE_TAKEN;
-    made->length = made->copy_at = 0;
-    enum tl_why why = taken ? TL_WHY_NONE : append_hook(made, &job->site->hook, at);
-    if (why != TL_WHY_NONE)
-        return why;
-    made->copy_at = made->length;
-    uint64_t copy_addr = at + made->copy_at;
-    if (taken ? tl_insn_relocate_taken(&job->insn, copy_addr, &copy) : tl_insn_relocate(&job->insn, copy_addr, &copy))
-        return copy.why;
-    memcpy(made->code + made->length, copy.code, copy.length);
-    made->length += copy.length;
-    if (!taken)
-        return TL_WHY_NONE;
-    why = append_hook(made, &job->site->hook, at);
-    if (why == TL_WHY_NONE && tl_emit_jump(made->code + made->length, at + made->length, job->insn.target))
-        why = TL_WHY_NO_ROOM;
-    made->length += TL_JUMP_BYTES;
-    return why;
-}
-
-static bool append(struct tl_arena *arena, const struct trampoline *made)
-{
-    uint64_t start = (arena->used + ALIGN - 1) & ~(uint64_t)(ALIGN - 1), end = start + made->length;
+    uint64_t start = align(arena->used), end = start + made->length;
     if (end > arena->room) {
         uint64_t room = arena->room ? arena->room : 16 * TL_PAGE;
         while (room < end)
@@ -146,55 +120,161 @@ static bool append(struct tl_arena *arena, const struct trampoline *made)
 
 static uint64_t next_free(const struct tl_arena *arena)
 {
-    return arena->gate + TL_PAGE + ((arena->used + ALIGN - 1) & ~(uint64_t)(ALIGN - 1));
+    return arena->gate + TL_PAGE + align(arena->used);
 }
 
-enum tl_why tl_arena_emit(struct tl_arenas *arenas, struct tl_job *job, size_t expected, int *error)
+/* Note the bytes for a room, from which they are taken. */
+static bool fill(struct tl_arenas *arenas, struct tl_plan_room *room, const struct tl_trampoline *made, size_t number)
 {
-    struct trampoline made;
+    if (arenas->fill_count == arenas->fills_most) {
+        size_t most = arenas->fills_most ? 2 * arenas->fills_most : 64;
+        struct tl_room_fill *fills = realloc(arenas->fills, most * sizeof *fills);
+        if (!fills)
+            return false;
+        arenas->fills = fills;
+        arenas->fills_most = most;
+    }
+    if (arenas->byte_count + made->length > arenas->bytes_most) {
+        size_t most = 2 * arenas->bytes_most + TL_PAGE;
+        uint8_t *bytes = realloc(arenas->bytes, most);
+        if (!bytes)
+            return false;
+        arenas->bytes = bytes;
+        arenas->bytes_most = most;
+    }
+    uint64_t at = align(room->addr), end = room->addr + room->size;
+    arenas->fills[arenas->fill_count++] =
+        (struct tl_room_fill){at, (uint32_t)arenas->byte_count, (uint32_t)made->length, (uint32_t)number};
+    memcpy(arenas->bytes + arenas->byte_count, made->code, made->length);
+    arenas->byte_count += made->length;
+    room->addr = at + made->length;
+    room->size = end - room->addr;
+    return true;
+}
+
+static bool is_reachable_room(const struct tl_plan_room *room, const struct tl_insn *insn)
+{
+    struct tl_arena as_arena = {.gate = room->gate, .size = room->addr + room->size - room->gate - TL_PAGE};
+    return room->size >= ALIGN && is_near_all(&as_arena, insn);
+}
+
+static bool fits(const struct tl_plan_room *room, const struct tl_trampoline *made)
+{
+    return align(room->addr) + made->length <= room->addr + room->size;
+}
+
+static struct tl_guard_hook guard_of(const struct tl_arenas *arenas)
+{
+    return (struct tl_guard_hook){.routine = arenas->guard_routine, .context = arenas->guard_context};
+}
+
+/* In a room that is there already. */
+static bool emit_in_room(struct tl_arenas *arenas, struct tl_job *job, size_t number, struct tl_trampoline *made,
+                         uint64_t *at, int *error)
+{
+    struct tl_guard_hook guard = guard_of(arenas);
+    unsigned tries = 0;
+    for (size_t i = 0; i < arenas->room_count && tries < ROOM_TRIES; i++) {
+        struct tl_plan_room *room = &arenas->rooms[i];
+        if (!is_reachable_room(room, &job->insn))
+            continue;
+        tries++;
+        *at = align(room->addr);
+        job->site->hook.gate = room->gate;
+        if (tl_trampoline_make(made, job->site, &job->insn, job->steps, &guard, *at) != TL_WHY_NONE ||
+            !fits(room, made))
+            continue;
+        if (fill(arenas, room, made, number))
+            return true;
+        *error = -ENOMEM;
+        return false;
+    }
+    return false;
+}
+
+static enum tl_why emit_in_arena(struct tl_arenas *arenas, struct tl_job *job, size_t expected,
+                                 struct tl_trampoline *made, uint64_t *at, int *error)
+{
+    struct tl_guard_hook guard = guard_of(arenas);
     struct tl_arena *arena = arena_for(arenas, &job->insn, expected, error);
     if (!arena)
         return arenas->count == arenas->most ? TL_WHY_MAPPINGS : TL_WHY_NO_ROOM;
-    uint64_t at = next_free(arena);
+    *at = next_free(arena);
     job->site->hook.gate = arena->gate;
-    enum tl_why why = make(&made, job, at);
-    if (why != TL_WHY_NONE)
-        return why;
-    if (!append(arena, &made)) {
+    enum tl_why why = tl_trampoline_make(made, job->site, &job->insn, job->steps, &guard, *at);
+    if (why == TL_WHY_NONE && !append(arena, made)) {
         *error = -ENOMEM;
         return TL_WHY_NO_ROOM;
     }
-    job->site->trampoline = at;
-    job->site->trampoline_size = (uint32_t)made.length;
-    job->site->copy_at = (uint32_t)made.copy_at;
+    return why;
+}
+
+enum tl_why tl_arena_emit(struct tl_arenas *arenas, struct tl_job *job, size_t number, size_t expected, int *error)
+{
+    struct tl_trampoline made;
+    uint64_t at;
+    struct tl_site *site = job->site;
+    if (!emit_in_room(arenas, job, number, &made, &at, error)) {
+        enum tl_why why = *error ? TL_WHY_NO_ROOM : emit_in_arena(arenas, job, expected, &made, &at, error);
+        if (why != TL_WHY_NONE)
+            return why;
+    }
+    site->after.gate = site->hook.gate;
+    site->trampoline = at;
+    site->trampoline_size = (uint32_t)made.length;
+    site->copy_at = (uint32_t)made.copy_at;
+    site->step_at = made.step_at;
     return TL_WHY_NONE;
 }
 
-bool tl_arena_emit_beyond(struct tl_arenas *arenas, const struct tl_job *job, int *error)
+static bool beyond_in_arena(struct tl_arenas *arenas, const struct tl_site *site, struct tl_trampoline *made,
+                            uint64_t *at, int *error)
 {
-    struct trampoline made = {.length = 0};
-    struct tl_piece pieces[TL_PIECES_MAX];
-    struct tl_site *site = job->site;
+    struct tl_guard_hook guard = guard_of(arenas);
     size_t number = 0;
     while (number < arenas->count && arenas->arenas[number].gate != site->hook.gate)
         number++;
     struct tl_arena *arena = &arenas->arenas[number];
     if (number == arenas->count || !has_room(arena))
         return false;
-    uint64_t at = next_free(arena);
-    if (append_hook(&made, &site->hook, at) != TL_WHY_NONE || made.length != site->copy_at)
+    *at = next_free(arena);
+    if (!tl_trampoline_make_beyond(made, site, &guard, *at))
         return false;
-    unsigned count = tl_beyond_pieces(site, at + made.length, pieces);
-    for (unsigned i = 0; i < count; i++) {
-        memcpy(made.code + made.length, pieces[i].copy.code, pieces[i].length);
-        made.length += pieces[i].length;
-    }
-    if (!count)
-        return false;
-    if (!append(arena, &made)) {
+    if (append(arena, made))
+        return true;
+    *error = -ENOMEM;
+    return false;
+}
+
+static bool beyond_in_room(struct tl_arenas *arenas, const struct tl_site *site, size_t number,
+                           struct tl_trampoline *made, uint64_t *at, int *error)
+{
+    struct tl_guard_hook guard = guard_of(arenas);
+    unsigned tries = 0;
+    for (size_t i = 0; i < arenas->room_count && tries < ROOM_TRIES; i++) {
+        struct tl_plan_room *room = &arenas->rooms[i];
+        if (room->gate != site->hook.gate || room->size < ALIGN)
+            continue;
+        tries++;
+        *at = align(room->addr);
+        if (!tl_trampoline_make_beyond(made, site, &guard, *at) || !fits(room, made))
+            continue;
+        if (fill(arenas, room, made, number))
+            return true;
         *error = -ENOMEM;
         return false;
     }
+    return false;
+}
+
+bool tl_arena_emit_beyond(struct tl_arenas *arenas, const struct tl_job *job, size_t number, int *error)
+{
+    struct tl_trampoline made;
+    struct tl_site *site = job->site;
+    uint64_t at;
+    if (!beyond_in_room(arenas, site, number, &made, &at, error) &&
+        (*error || !beyond_in_arena(arenas, site, &made, &at, error)))
+        return false;
     site->beyond = at;
     site->beyond_size = (uint32_t)made.length;
     return true;

@@ -10,11 +10,11 @@
 #include "probe/select.h"
 
 struct tl_assemble_options {
-    bool count;         /* count hits; otherwise write an event for each */
-    uint32_t flags;     /* TL_HIT_* for the runtime */
-    uint32_t pid;       /* in the target's own pid name space */
-    int32_t tid_offset; /* INT32_MIN: unknown */
-    bool fs_self; /* see hook.h */
+    bool count;           /* count hits; otherwise write an event for each */
+    uint32_t flags;       /* TL_HIT_* for the runtime */
+    uint32_t pid;         /* in the target's own pid name space */
+    int32_t tid_offset;   /* INT32_MIN: unknown */
+    bool fs_self;         /* see hook.h */
     uint32_t cpus;        /* processors a thread may run on: highest number + 1 */
     uint16_t stack_bytes; /* of the stack that each event takes with it, a multiple of 8; 0: none */
     uint32_t ring_bytes;  /* of each lane; a power of two, 4096 at least */

@@ -117,7 +117,7 @@ void tl_beyond_make(struct tl_planner *planner)
             continue;
         site->jump_length = job->jump_length;
         if (!job->guarded || site->mode != TL_SITE_BEFORE || has_site_behind(planner, i) ||
-            !tl_arena_emit_beyond(&planner->arenas, job, &planner->error))
+            !tl_arena_emit_beyond(&planner->arenas, job, i, &planner->error))
             continue;
         uint64_t landing = tl_beyond_landing(site, job->bytes, job->length);
         if (!tl_landing_redirect(&planner->landings, job->mark, landing, site->beyond)) {

@@ -18,7 +18,7 @@ enum { TRIES = 160, REOPENED_MAX = 8, DIRECT_CHOICES = 24, REACH = 16 };
 /* How far behind its address a job's jump may end. */
 static uint64_t jump_end(const struct tl_job *job)
 {
-    unsigned beyond = job->room >= TL_JUMP_BYTES ? 0 : TL_JUMP_BYTES - 1;
+    unsigned beyond = job->room >= TL_JUMP_BYTES || job->traps ? 0 : TL_JUMP_BYTES - 1;
     return job->site->addr + job->room + beyond;
 }
 
@@ -36,7 +36,7 @@ unsigned tl_cluster_room(const struct tl_planner *planner, size_t first, size_t 
 {
     unsigned room = TL_JUMP_BYTES;
     for (size_t i = first; i < end; i++)
-        if (planner->jobs[i].complete && planner->jobs[i].room < room)
+        if (planner->jobs[i].complete && !planner->jobs[i].traps && planner->jobs[i].room < room)
             room = planner->jobs[i].room;
     return room;
 }
@@ -62,6 +62,11 @@ static bool place(struct tl_planner *planner, size_t number, unsigned choice)
     job->mark = planner->landings.stub_count;
     job->choice = (uint8_t)choice;
     job->placed = false;
+    if (job->traps || job->fell_back) {
+        tl_tactic_int3(job);
+        job->placed = true;
+        return true;
+    }
     if (job->room == 1)
         choice = 0; /* there is one way only */
     if (job->room >= TL_JUMP_BYTES) {
@@ -150,10 +155,45 @@ static enum tl_why reason(const struct tl_planner *planner, const struct tl_job 
 {
     if (planner->landings.starved)
         return TL_WHY_MAPPINGS;
-    enum tl_why alone = tl_tactic_alone(&planner->yielded, job->site, planner->tactics);
-    if (alone != TL_WHY_NONE)
+    enum tl_why alone = tl_tactic_alone(&planner->yielded, job->site, job->tactics & ~(1u << TL_TACTIC_INT3));
+    if (alone == TL_WHY_PAGE_CROSSING || alone == TL_WHY_NO_ROOM || alone == TL_WHY_TACTIC)
         return alone;
-    return has_neighbours ? TL_WHY_CONFLICT : TL_WHY_NO_ROOM;
+    return has_neighbours || job->unstable ? TL_WHY_CONFLICT : TL_WHY_NO_ROOM;
+}
+
+/* No jump gets anywhere: a trap, or none at all. */
+static void fall_back(struct tl_planner *planner, size_t number, enum tl_why why)
+{
+    struct tl_job *job = &planner->jobs[number];
+    if (!(job->tactics & 1u << TL_TACTIC_INT3)) {
+        job->site->why = (uint8_t)why;
+        return;
+    }
+    job->not_better = (uint8_t)why;
+    job->fell_back = true;
+    place(planner, number, 0);
+}
+
+/* A guard has no other way than a jump. The neighbours that it runs into can do without: let them. */
+static bool make_way(struct tl_planner *planner, size_t number)
+{
+    size_t numbers[REOPENED_MAX + 1], count = reopen(planner, number, false, numbers);
+    if (!planner->jobs[number].site->guard)
+        return false;
+    take_back(planner, numbers, count - 1);
+    for (size_t i = 0; i + 1 < count; i++)
+        if (!planner->jobs[numbers[i]].site->guard)
+            fall_back(planner, numbers[i], TL_WHY_CONFLICT);
+        else
+            place(planner, numbers[i], planner->jobs[numbers[i]].choice);
+    if (place(planner, number, 0))
+        return true;
+    for (size_t i = 0; i + 1 < count; i++) /* the bytes of an int3 may be as bad as those of a jump */
+        if (planner->jobs[numbers[i]].fell_back) {
+            planner->jobs[numbers[i]].placed = false;
+            planner->jobs[numbers[i]].site->why = TL_WHY_CONFLICT;
+        }
+    return place(planner, number, 0);
 }
 
 void tl_cluster_place(struct tl_planner *planner, size_t first, size_t end)
@@ -164,11 +204,11 @@ void tl_cluster_place(struct tl_planner *planner, size_t first, size_t end)
             continue;
         planner->landings.starved = false;
         job->leaned_on = i > first;
-        if (place(planner, i, 0) || negotiate(planner, i))
+        if (place(planner, i, 0) || negotiate(planner, i) || make_way(planner, i))
             continue;
         job->yielded = true;
         if (place(planner, i, 0))
             continue;
-        job->site->why = (uint8_t)reason(planner, job, end - first > 1);
+        fall_back(planner, i, reason(planner, job, end - first > 1));
     }
 }

@@ -28,6 +28,8 @@
  *                                        pop  rcx
  *                                        lea  rsp, [rsp + 128]
  *
+ * CALL: lea rsp, [rsp - 128]; push index; call [rip + gate.call]; lea rsp, [rsp + 136]
+ *
  * The red zone is skipped, and left again, by lea: it is the one way to add to rsp that keeps the flags. Flags are
  * saved by lahf and seto: pushf and popf cost three times what all the rest does. DF and the system flags are never
  * changed.
@@ -54,14 +56,14 @@
 
 struct code {
     uint8_t *out;
-    size_t length;
+    size_t length, room;
     uint64_t at;
     int error;
 };
 
 static void put(struct code *code, const void *bytes, size_t count)
 {
-    if (code->error || count > TL_HOOK_BYTES_MAX - code->length) {
+    if (code->error || count > code->room - code->length) {
         code->error = code->error ? code->error : -EINVAL;
         return;
     }
@@ -122,6 +124,16 @@ static void emit_enter(struct code *code, const struct tl_hook *hook)
     land(code, off);
     PUT(code, 0x59); /* pop rcx */
     leave_red_zone(code);
+}
+
+static void emit_call(struct code *code, const struct tl_hook *hook)
+{
+    skip_red_zone(code);
+    PUT(code, 0x68); /* push index */
+    put32(code, hook->index);
+    PUT(code, 0xff, 0x15); /* call [rip + call] */
+    put_displacement(code, hook->gate + offsetof(struct tl_gate, call));
+    PUT(code, 0x48, 0x8d, 0xa4, 0x24, 0x88, 0, 0, 0); /* lea rsp, [rsp + 136] */
 }
 
 /* The table is in rcx; afterwards the block where the thread's counters should be is in rdx, and the thread's key in
@@ -198,13 +210,16 @@ static bool table_is_sane(const struct tl_hook *hook)
 
 int tl_hook_emit(const struct tl_hook *hook, uint64_t at, uint8_t out[TL_HOOK_BYTES_MAX], size_t *length)
 {
-    struct code code = {.out = out, .at = at};
+    struct code code = {.out = out, .at = at, .room = TL_HOOK_BYTES_MAX};
     switch (hook->kind) {
     case TL_HOOK_NONE:
         break;
     case TL_HOOK_ENTER:
         /* What `push` sign-extends, the runtime cuts again. */
         emit_enter(&code, hook);
+        break;
+    case TL_HOOK_CALL:
+        emit_call(&code, hook);
         break;
     case TL_HOOK_COUNT:
         if (!table_is_sane(hook))
@@ -217,4 +232,33 @@ int tl_hook_emit(const struct tl_hook *hook, uint64_t at, uint8_t out[TL_HOOK_BY
     if (!code.error)
         *length = code.length;
     return code.error;
+}
+
+static unsigned mark(struct tl_mark *marks, unsigned used, unsigned at, uint64_t addr, uint8_t unwind, uint8_t borrowed)
+{
+    marks[used] = (struct tl_mark){.at = (uint8_t)at,
+                                   .state = at ? TL_MARK_WITHIN : TL_MARK_BEFORE,
+                                   .borrowed = borrowed,
+                                   .unwind = unwind,
+                                   .addr = addr};
+    return used + 1;
+}
+
+unsigned tl_hook_marks(const struct tl_hook *hook, uint64_t addr, struct tl_mark marks[TL_HOOK_MARKS], size_t *end)
+{
+    enum { RCX = 1, RED_ZONE = TL_RED_ZONE, AT_PUSH = 5, AT_CALL = 10, END_CALL = 16, AT_GATE = 6, AT_TEST = 13 };
+    unsigned used = 0;
+    *end = 0;
+    if (hook->kind == TL_HOOK_NONE)
+        return 0;
+    used = mark(marks, used, 0, addr, 0, TL_NO_REG);
+    used = mark(marks, used, AT_PUSH, addr, RED_ZONE, TL_NO_REG);
+    if (hook->kind == TL_HOOK_CALL) {
+        *end = END_CALL;
+        return mark(marks, used, AT_CALL, addr, RED_ZONE + 8, TL_NO_REG);
+    }
+    used = mark(marks, used, AT_GATE, addr, RED_ZONE + 8, RCX);
+    used = mark(marks, used, AT_TEST, addr, RED_ZONE + 8, RCX);
+    *end = AT_TEST + 3; /* and the first push behind jrcxz */
+    return mark(marks, used, AT_TEST + 2, addr, RED_ZONE + 8, RCX);
 }

@@ -17,6 +17,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "insn/insn.h"
+
 enum { TL_HOOK_BYTES_MAX = 128 };
 
 /* The gate page's content. */
@@ -54,24 +56,34 @@ struct tl_hook {
 };
 
 /* What stands in front of a guarded system call (guards.h), behind the hook if there is one. It looks at eax, and where
- * the number is of interest calls `routine`, which finds: the return address and below the program's red zone on the
- * stack (the program's rsp is rsp + 136), r11 = context, rcx = the address behind the system call in the program, all
- * other registers and the flags the program's. It keeps all but rax, rcx, r11; and returns
- *   rcx 0: execute the system call, with rax as it is now;
- *   else:  it is done. rax is the result; rcx and r11 are set here, as the kernel leaves them.
- * Nothing of ours is on the stack when the system call is executed, or behind it: a child may come back on another. */
+ * the number is of interest calls `routine` (tl_guard_entry, src/hit/broker.h), which finds: the return address and
+ * below the program's red zone on the stack (the program's rsp is rsp + 136), r11 = context, rcx = the address behind
+ * the system call in the program, all other registers and the flags the program's. It keeps all but rax, rcx, r11;
+ * returns rcx 0: execute the system call, with rax as it is now; else:  it is done, rax is the result. (rcx and r11
+ * become what the kernel leaves there.) Nothing of ours is on the stack when the system call is executed, or behind it:
+ * a child may come back on another. */
 struct tl_guard_hook {
     uint64_t routine;
     uint64_t context;
-    uint64_t next; /* behind the system call, in the program */
-    bool known;    /* the number is known to be of interest: no need to look */
+    uint64_t next;  /* behind the system call, in the program */
+    uint8_t length; /* of the copied system call, which follows the hook directly; what follows that sets rcx */
+    bool known;     /* the number is known to be of interest: no need to look */
 };
-enum { TL_GUARD_BYTES_MAX = 224 };
-int tl_guard_hook_emit(const struct tl_guard_hook *hook, uint64_t at, uint8_t out[TL_GUARD_BYTES_MAX], size_t *length);
+enum { TL_GUARD_BYTES_MAX = 192 };
+/* The same bytes wherever they are to stand. 0, -EINVAL. */
+int tl_guard_hook_emit(const struct tl_guard_hook *hook, uint8_t out[TL_GUARD_BYTES_MAX], size_t *length);
 
 /* Emit the hook for address `at`. On its end the program's registers and flags are as at its start. *length = bytes
  * used. 0, -ERANGE when the gate is out of reach, -EINVAL. A thread interrupted anywhere inside a hook has to be let
  * run. */
 int tl_hook_emit(const struct tl_hook *hook, uint64_t at, uint8_t out[TL_HOOK_BYTES_MAX], size_t *length);
+
+/* The beginning of a hook needs stack, and may fault for want of it, where the program would not yet have, or at the
+ * same place. Until then it can be undone: marks as of a copy (src/insn/insn.h), for a hook that stands where the
+ * program is at `addr`. *end: how many bytes they cover. Returns how many marks. */
+enum { TL_HOOK_MARKS = 5 };
+unsigned tl_hook_marks(const struct tl_hook *hook, uint64_t addr, struct tl_mark marks[TL_HOOK_MARKS], size_t *end);
+unsigned tl_guard_hook_marks(const struct tl_guard_hook *hook, uint64_t addr, struct tl_mark marks[TL_HOOK_MARKS],
+                             size_t *end);
 
 #endif

@@ -14,16 +14,70 @@ bool tl_job_is_nop(const struct tl_job *job)
            !(job->insn.bytes[i + 2] & 0x38);
 }
 
-enum tl_why tl_job_begin(struct tl_job *job, struct tl_site *site)
+static const uint32_t jumps = 1u << TL_TACTIC_NOP | 1u << TL_TACTIC_JUMP | 1u << TL_TACTIC_PUNNED;
+static const uint32_t int3 = 1u << TL_TACTIC_INT3;
+
+/* Where the signal broker is at hand, it sees to what a copy alone does not do. */
+static enum tl_why copied_by(struct tl_job *job)
+{
+    struct tl_copy copy;
+    enum tl_why why = (enum tl_why)job->insn.why;
+    if (why == TL_WHY_NONE || !(job->tactics & int3))
+        return why;
+    if (why == TL_WHY_TRAP_INSN)
+        return TL_WHY_NONE;
+    job->steps = !tl_insn_step(&job->insn, job->site->addr, &copy);
+    return job->steps ? TL_WHY_NONE : why;
+}
+
+/* What is wanted of the site, and only some instructions have. */
+static bool is_fit(const struct tl_job *job)
+{
+    const struct tl_site *site = job->site;
+    bool straight = job->insn.flow == TL_FLOW_NEXT && !job->steps;
+    if (site->mode == TL_SITE_TAKEN)
+        return job->insn.flow == TL_FLOW_BRANCH && !job->steps && site->after.kind == TL_HOOK_NONE && !site->guard;
+    if (site->after.kind != TL_HOOK_NONE && !straight)
+        return false;
+    return !site->guard || job->insn.is_syscall;
+}
+
+/* A guard stands where SIGTRAP may be blocked. */
+static uint32_t tactics_for(const struct tl_site *site, uint32_t tactics)
+{
+    if (!site->guard)
+        return tactics;
+    return tactics & jumps ? tactics & jumps : jumps;
+}
+
+/* Which of the tactics fit; the best of those that do not would have had a reason. */
+static enum tl_why choose(struct tl_job *job)
+{
+    bool whole = job->tactics & (1u << TL_TACTIC_JUMP | (tl_job_is_nop(job) ? 1u << TL_TACTIC_NOP : 0));
+    if (job->room >= TL_JUMP_BYTES && whole)
+        return TL_WHY_NONE;
+    if (job->tactics & 1u << TL_TACTIC_PUNNED) {
+        if (job->room >= TL_JUMP_BYTES)
+            job->room = TL_JUMP_BYTES - 1;
+        return TL_WHY_NONE;
+    }
+    job->traps = job->tactics & int3;
+    job->not_better = whole && job->insn.length >= TL_JUMP_BYTES ? TL_WHY_PAGE_CROSSING : TL_WHY_TACTIC;
+    return job->traps ? TL_WHY_NONE : (enum tl_why)job->not_better;
+}
+
+enum tl_why tl_job_begin(struct tl_job *job, struct tl_site *site, uint32_t tactics)
 {
     memset(job, 0, offsetof(struct tl_job, bytes));
     job->site = site;
+    job->tactics = tactics_for(site, tactics);
     job->known = site->text_length < TL_TEXT_BYTES ? site->text_length : TL_TEXT_BYTES;
     if (tl_insn_decode(site->text, job->known, site->addr, &job->insn))
         return TL_WHY_UNDECODABLE;
-    if (job->insn.why != TL_WHY_NONE)
-        return (enum tl_why)job->insn.why;
-    if (site->mode == TL_SITE_TAKEN && job->insn.flow != TL_FLOW_BRANCH)
+    enum tl_why why = copied_by(job);
+    if (why != TL_WHY_NONE)
+        return why;
+    if (!is_fit(job))
         return TL_WHY_TACTIC;
     unsigned room = job->insn.length;
     unsigned to_page_end = (unsigned)(TL_PAGE - site->addr % TL_PAGE);
@@ -33,11 +87,10 @@ enum tl_why tl_job_begin(struct tl_job *job, struct tl_site *site)
     if (inner && room > (unsigned)__builtin_ctz(inner) + 1)
         room = (unsigned)__builtin_ctz(inner) + 1;
     job->room = (uint8_t)room;
-    return TL_WHY_NONE;
+    return choose(job);
 }
 
 uint32_t tl_tactics_allowed(uint32_t tactics)
 {
-    const uint32_t jumps = 1u << TL_TACTIC_NOP | 1u << TL_TACTIC_JUMP | 1u << TL_TACTIC_PUNNED;
-    return tactics ? tactics & jumps : jumps;
+    return tactics ? tactics & (jumps | int3) : jumps;
 }

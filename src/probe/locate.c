@@ -7,7 +7,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "probe/beyond.h"
+#include "probe/trampoline.h"
 
 /* Of the mapping that holds addr: the pool's bytes, and how many follow. NULL: not the plan's. */
 static const uint8_t *mapped(const struct tl_plan *plan, uint64_t addr, uint64_t *available)
@@ -78,51 +78,30 @@ static int locate_in_landing(const struct tl_site *sites, size_t count, const st
     return -EAGAIN;
 }
 
-static int locate_in_copy(const struct tl_insn *insn, const struct tl_copy *copy, uint64_t offset, uint64_t *original,
-                          int *fix_rcx)
-{
-    const struct tl_mark *mark = tl_copy_mark(copy, offset);
-    if (!mark || mark->state == TL_MARK_WITHIN)
-        return -EAGAIN;
-    *original = mark->addr;
-    *fix_rcx = mark->state == TL_MARK_AFTER && insn->is_syscall;
-    return 0;
-}
-
+/* In a trampoline, marks say. A thread in the bare instruction has TF set: it is the broker's. */
 static int locate_in_trampoline(const struct tl_site *site, uint64_t pc, uint64_t *original, int *fix_rcx)
 {
-    struct tl_insn insn;
-    struct tl_copy copy;
-    uint64_t offset = pc - site->trampoline, copy_addr = site->trampoline + site->copy_at;
-    if (offset == 0) {
+    struct tl_stretch stretches[TL_STRETCHES_MAX];
+    if (pc == site->trampoline || pc == site->beyond) {
         *original = site->addr;
         return 0;
     }
-    size_t known = site->text_length < sizeof site->text ? site->text_length : sizeof site->text;
-    if (offset < site->copy_at || tl_insn_decode(site->text, known, site->addr, &insn) ||
-        (site->mode == TL_SITE_TAKEN ? tl_insn_relocate_taken : tl_insn_relocate)(&insn, copy_addr, &copy))
+    if (site->step_at && pc - site->trampoline >= site->copy_at + site->step_at)
         return -EAGAIN;
-    if (site->mode == TL_SITE_TAKEN && offset == site->trampoline_size - 5u) { /* at the jump behind the hook */
-        *original = insn.target;
-        return 0;
+    unsigned count = tl_trampoline_stretches(site, stretches);
+    for (unsigned i = 0; i < count; i++) {
+        const struct tl_stretch *stretch = &stretches[i];
+        if (pc - stretch->start >= stretch->end - stretch->start)
+            continue;
+        for (unsigned k = 0; k < stretch->marks_used; k++) {
+            const struct tl_mark *mark = &stretch->marks[k];
+            if (stretch->start + mark->at != pc || mark->state == TL_MARK_WITHIN)
+                continue;
+            *original = mark->addr;
+            *fix_rcx = mark->state == TL_MARK_AFTER && stretch->is_syscall;
+            return 0;
+        }
     }
-    return offset - site->copy_at < copy.length
-               ? locate_in_copy(&insn, &copy, offset - site->copy_at, original, fix_rcx)
-               : -EAGAIN;
-}
-
-/* In the other trampoline, each copy has marks of its own. */
-static int locate_beyond(const struct tl_site *site, uint64_t pc, uint64_t *original, int *fix_rcx)
-{
-    struct tl_piece pieces[TL_PIECES_MAX];
-    if (pc == site->beyond) {
-        *original = site->addr;
-        return 0;
-    }
-    unsigned count = tl_beyond_pieces(site, site->beyond + site->copy_at, pieces);
-    for (unsigned i = 0; i < count; i++)
-        if (pc - pieces[i].addr < pieces[i].length)
-            return locate_in_copy(&pieces[i].insn, &pieces[i].copy, pc - pieces[i].addr, original, fix_rcx);
     return -EAGAIN;
 }
 
@@ -131,11 +110,8 @@ int tl_plan_locate(const struct tl_site *sites, size_t count, const struct tl_pl
 {
     uint64_t available;
     *fix_rcx = 0;
-    if (!mapped(plan, pc, &available))
-        return -ENOENT;
     const struct tl_site *site = site_at(sites, count, plan, pc);
-    if (!site)
-        return locate_in_landing(sites, count, plan, pc, original);
-    return pc - site->beyond < site->beyond_size ? locate_beyond(site, pc, original, fix_rcx)
-                                                 : locate_in_trampoline(site, pc, original, fix_rcx);
+    if (site)
+        return locate_in_trampoline(site, pc, original, fix_rcx);
+    return mapped(plan, pc, &available) ? locate_in_landing(sites, count, plan, pc, original) : -ENOENT;
 }

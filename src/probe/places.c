@@ -3,17 +3,14 @@
  * Which instructions a probe acts at, and what stands there now.
  *
  * An address is believed only when the function that holds it, read from its beginning, has an instruction starting
- * there. The live text is compared with the file: where they differ somebody else has patched the place (a debugger's
- * breakpoint, another tracer's jump) and we keep out. For an instruction shorter than a jump that includes the bytes
- * behind it, which a punned jump would take as part of its operand.
+ * there. site.c sees to what stands there now.
  */
 #include "probe/selecting.h"
+#include "probe/site.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { JUMP_BYTES = 5, BREAKPOINT = 0xcc };
 
 static int add_place(struct tl_selecting *selecting, uint32_t probe, uint64_t addr, unsigned exit, enum tl_why why)
 {
@@ -160,8 +157,9 @@ static int by_address_then_probe(const void *left, const void *right)
 }
 
 /* Live bytes at addr: as many as can be had of `size`. */
-static size_t live_text(struct tl_selecting *selecting, uint64_t addr, uint8_t *bytes, size_t size)
+static size_t live_text(void *context, uint64_t addr, uint8_t *bytes, size_t size)
 {
+    struct tl_selecting *selecting = context;
     if (addr < selecting->window_addr || addr + size > selecting->window_addr + selecting->window_size) {
         const struct tl_select_options *options = selecting->options;
         selecting->window_addr = addr & ~4095ull;
@@ -178,71 +176,6 @@ static size_t live_text(struct tl_selecting *selecting, uint64_t addr, uint8_t *
         available = size;
     memcpy(bytes, selecting->window + (addr - selecting->window_addr), available);
     return available;
-}
-
-/* What the kernel's signal return looks like; unwinders recognise it by these bytes. */
-static const uint8_t signal_restorer[] = {0x48, 0xc7, 0xc0, 0x0f, 0x00, 0x00, 0x00, 0x0f, 0x05};
-
-/* Code that runs without a stack under it: a hook would write where nothing is mapped. musl ends a detached thread so.
- */
-static const char *const stackless[] = {"__unmapself"};
-
-static bool is_stackless(const struct tl_function *function)
-{
-    for (size_t i = 0; function && function->name && i < sizeof stackless / sizeof *stackless; i++)
-        if (!strcmp(function->name, stackless[i]))
-            return true;
-    return false;
-}
-
-/* Of the bytes that matter all have to be the file's, except that a debugger may have breakpoints on instructions
- * behind ours: the planner makes its jump right with them and without. */
-static enum tl_why compare(struct tl_site *site, const uint8_t *file, size_t matters)
-{
-    memcpy(site->original, file, matters);
-    for (size_t i = 0; i < matters; i++) {
-        if (site->text[i] == file[i])
-            continue;
-        if (!i || site->text[i] != BREAKPOINT || !(site->boundaries >> i & 1))
-            return TL_WHY_CHANGED;
-        site->foreign |= 1u << i;
-    }
-    return TL_WHY_NONE;
-}
-
-static enum tl_why inspect(struct tl_selecting *selecting, const struct tl_probe *probe, struct tl_site *site)
-{
-    const struct tl_object *object = probe->module->object;
-    uint64_t file_addr = site->addr - probe->module->bias;
-    size_t available;
-    const uint8_t *file = tl_object_text(object, file_addr, &available);
-    struct tl_insn insn;
-    if (!file)
-        return TL_WHY_NOT_CODE;
-    if (tl_insn_decode(file, available, site->addr, &insn))
-        return TL_WHY_UNDECODABLE;
-    if (tl_object_in_rseq(object, file_addr))
-        return TL_WHY_RSEQ;
-    if (available >= sizeof signal_restorer && !memcmp(file, signal_restorer, sizeof signal_restorer))
-        return TL_WHY_RESTORER;
-    if (is_stackless(probe->function))
-        return TL_WHY_NO_STACK;
-
-    site->text_length = (uint8_t)live_text(selecting, site->addr, site->text, sizeof site->text);
-    if (site->text_length < insn.length)
-        return TL_WHY_NOT_CODE;
-    if (available > site->text_length)
-        available = site->text_length;
-    size_t matters = insn.length < JUMP_BYTES ? insn.length + JUMP_BYTES - 1u : insn.length;
-    site->boundaries = 1;
-    for (size_t at = insn.length; at < available; at += insn.length) {
-        site->boundaries |= 1u << at;
-        if (tl_object_in_rseq(object, file_addr + at))
-            site->pinned |= 1u << at;
-        if (tl_insn_decode(file + at, available - at, site->addr + at, &insn))
-            break;
-    }
-    return compare(site, file, matters < available ? matters : available);
 }
 
 int tl_places_to_sites(struct tl_selecting *selecting)
@@ -262,7 +195,8 @@ int tl_places_to_sites(struct tl_selecting *selecting)
         memset(site, 0, sizeof *site);
         site->addr = places[i].addr;
         site->mode = before ? TL_SITE_BEFORE : TL_SITE_TAKEN;
-        enum tl_why why = inspect(selecting, &selection->probes[places[i].probe], site);
+        const struct tl_probe *probe = &selection->probes[places[i].probe];
+        enum tl_why why = tl_site_inspect(probe->module, probe->function, live_text, selecting, site);
         for (size_t k = i; k < next; k++) {
             /* A conditional exit needs its hook on the taken edge; it cannot share the site with one that needs it
              * before. */

@@ -57,24 +57,16 @@ static void reset(struct tl_site *site)
     site->trampoline_size = site->copy_at = site->beyond_size = 0;
     site->beyond = 0;
     site->jump_length = 0;
-    site->hook.gate = 0;
+    site->step_at = site->own_length = 0;
+    site->hook.gate = site->after.gate = 0;
 }
 
 /* Decode a site, and see what the tactics that are allowed can make of it. */
 static enum tl_why begin(const struct tl_planner *planner, struct tl_job *job, struct tl_site *site)
 {
     reset(site);
-    enum tl_why why = tl_job_begin(job, site);
-    if (why != TL_WHY_NONE)
-        return why;
-    bool whole = planner->tactics & (1u << TL_TACTIC_JUMP | (tl_job_is_nop(job) ? 1u << TL_TACTIC_NOP : 0));
-    if (job->room >= TL_JUMP_BYTES && whole)
-        return TL_WHY_NONE;
-    if (!(planner->tactics & 1u << TL_TACTIC_PUNNED))
-        return whole && job->insn.length >= TL_JUMP_BYTES ? TL_WHY_PAGE_CROSSING : TL_WHY_TACTIC;
-    if (job->room >= TL_JUMP_BYTES)
-        job->room = TL_JUMP_BYTES - 1;
-    return TL_WHY_NONE;
+    enum tl_why why = tl_job_begin(job, site, planner->tactics);
+    return why == TL_WHY_NONE ? tl_in_force_check(planner, job) : why;
 }
 
 /* Jobs and trampolines for all sites that can have one. */
@@ -90,7 +82,7 @@ static void make_trampolines(struct tl_planner *planner, struct tl_site *sites)
         while (ahead < planner->count && sites[ahead].addr - sites[i].addr < neighbourhood)
             ahead++;
         if (why == TL_WHY_NONE)
-            why = tl_arena_emit(&planner->arenas, job, ahead - i, &planner->error);
+            why = tl_arena_emit(&planner->arenas, job, i, ahead - i, &planner->error);
         job->complete = why == TL_WHY_NONE;
         sites[i].why = (uint8_t)why;
         if (job->complete)
@@ -107,8 +99,11 @@ static bool place_clusters(struct tl_planner *planner, unsigned room)
         if (tl_cluster_room(planner, i, end) != room)
             continue;
         tl_cluster_place(planner, i, end);
-        for (size_t k = i; k < end; k++)
-            starved = starved || (planner->jobs[k].complete && planner->jobs[k].site->why == TL_WHY_MAPPINGS);
+        for (size_t k = i; k < end; k++) {
+            const struct tl_job *job = &planner->jobs[k];
+            enum tl_why why = job->fell_back ? (enum tl_why)job->not_better : (enum tl_why)job->site->why;
+            starved = starved || (job->complete && why == TL_WHY_MAPPINGS);
+        }
     }
     return starved;
 }
@@ -118,7 +113,7 @@ static int begin_again(struct tl_planner *planner)
     size_t most = planner->landings.runs_max;
     tl_landings_free(&planner->landings);
     for (size_t i = 0; i < planner->count; i++) {
-        planner->jobs[i].placed = false;
+        planner->jobs[i].placed = planner->jobs[i].fell_back = false;
         if (planner->jobs[i].complete)
             planner->jobs[i].site->why = TL_WHY_NONE;
     }
@@ -141,16 +136,19 @@ static int place_all(struct tl_planner *planner, size_t max_mappings)
     return error;
 }
 
-static void describe(const struct tl_planner *planner, struct tl_job *job)
+static void describe(struct tl_job *job)
 {
     struct tl_site *site = job->site;
-    if (job->tactic == TL_TACTIC_JUMP && planner->tactics & 1u << TL_TACTIC_NOP && tl_job_is_nop(job))
+    if (job->tactic == TL_TACTIC_JUMP && job->tactics & 1u << TL_TACTIC_NOP && tl_job_is_nop(job))
         job->tactic = TL_TACTIC_NOP;
     site->tactic = job->tactic;
     site->guarded = job->guarded;
+    site->own_length = job->length;
+    if (site->tactic == TL_TACTIC_INT3)
+        site->not_better = job->not_better;
     if (site->tactic != TL_TACTIC_PUNNED)
         return;
-    bool divided = job->insn.length >= TL_JUMP_BYTES && planner->tactics & 1u << TL_TACTIC_JUMP;
+    bool divided = job->insn.length >= TL_JUMP_BYTES && job->tactics & 1u << TL_TACTIC_JUMP;
     site->not_better = divided ? TL_WHY_PAGE_CROSSING : TL_WHY_TACTIC;
 }
 
@@ -201,7 +199,7 @@ static int write_up_sites(const struct tl_planner *planner, struct tl_plan *plan
             plan->refused++;
             continue;
         }
-        describe(planner, job);
+        describe(job);
         struct tl_plan_write *write = &plan->writes[plan->write_count++];
         write->addr = job->site->addr;
         write->length = job->length;
@@ -222,21 +220,33 @@ static int write_up_sites(const struct tl_planner *planner, struct tl_plan *plan
     return 0;
 }
 
-/* The arenas that are used: their pages in the pool, mappings and gates. */
+/* The pages of an arena that are mapped: those that are used, or as many as later plans are to find. */
+static uint64_t mapped_size(const struct tl_planner *planner, const struct tl_arena *arena)
+{
+    uint64_t size = arena->used > planner->options->arena_bytes ? arena->used : planner->options->arena_bytes;
+    size = (size + TL_PAGE - 1) & ~(uint64_t)(TL_PAGE - 1);
+    return size < arena->size ? size : arena->size;
+}
+
+/* The arenas that are used: their pages in the pool, mappings and gates, and what room is left there. */
 static int write_up_arenas(const struct tl_planner *planner, struct tl_plan *plan)
 {
     const struct tl_arenas *arenas = &planner->arenas;
     for (size_t i = 0; i < arenas->count; i++)
-        plan->pool_size += (arenas->arenas[i].used + TL_PAGE - 1) & ~(uint64_t)(TL_PAGE - 1);
+        plan->pool_size += mapped_size(planner, &arenas->arenas[i]);
     plan->pool = malloc(plan->pool_size + 1);
     plan->maps = calloc(arenas->count + 1, sizeof *plan->maps);
     plan->gates = calloc(arenas->count + 1, sizeof *plan->gates);
-    if (!plan->pool || !plan->maps || !plan->gates)
+    plan->rooms = calloc(arenas->room_count + arenas->count + 1, sizeof *plan->rooms);
+    if (!plan->pool || !plan->maps || !plan->gates || !plan->rooms)
         return -ENOMEM;
     plan->pool_size = 0;
+    if (arenas->room_count)
+        memcpy(plan->rooms, arenas->rooms, arenas->room_count * sizeof *plan->rooms);
+    plan->room_count = arenas->room_count;
     for (size_t i = 0; i < arenas->count; i++) {
         const struct tl_arena *arena = &arenas->arenas[i];
-        uint64_t start = arena->gate + TL_PAGE, size = (arena->used + TL_PAGE - 1) & ~(uint64_t)(TL_PAGE - 1);
+        uint64_t start = arena->gate + TL_PAGE, size = mapped_size(planner, arena);
         size_t first = first_trampoline(plan, start);
         if (first == plan->trampoline_count || plan->trampolines[first].addr >= start + size)
             continue;
@@ -244,14 +254,53 @@ static int write_up_arenas(const struct tl_planner *planner, struct tl_plan *pla
         memset(plan->pool + plan->pool_size + arena->used, BREAKPOINT, size - arena->used);
         plan->gates[plan->gate_count++].addr = arena->gate;
         plan->maps[plan->map_count++] = (struct tl_plan_map){start, size, plan->pool_size};
+        plan->rooms[plan->room_count++] = (struct tl_plan_room){arena->gate, start + arena->used, size - arena->used};
         plan->pool_size += size;
     }
+    return 0;
+}
+
+/* What goes into rooms that are there, for the sites that are planned. */
+static int write_up_fills(struct tl_planner *planner, struct tl_plan *plan)
+{
+    struct tl_arenas *arenas = &planner->arenas;
+    plan->fills = calloc(arenas->fill_count + 1, sizeof *plan->fills);
+    if (!plan->fills)
+        return -ENOMEM;
+    for (size_t i = 0; i < arenas->fill_count; i++) {
+        const struct tl_room_fill *fill = &arenas->fills[i];
+        if (planner->jobs[fill->job].placed)
+            plan->fills[plan->fill_count++] = (struct tl_plan_fill){fill->addr, fill->offset, fill->length};
+    }
+    plan->fill_bytes = arenas->bytes;
+    arenas->bytes = NULL;
+    return 0;
+}
+
+static int begin_arenas(struct tl_planner *planner)
+{
+    const struct tl_plan_options *options = planner->options;
+    struct tl_arenas *arenas = &planner->arenas;
+    *arenas =
+        (struct tl_arenas){.space = &planner->space, .also = &planner->yielded, .most = options->max_mappings / 2};
+    arenas->site_bytes = planner->guard ? 2 * TRAMPOLINE_BYTES : TRAMPOLINE_BYTES;
+    arenas->least = options->arena_bytes;
+    arenas->guard_routine = options->guard.routine;
+    arenas->guard_context = options->guard.context;
+    arenas->rooms = calloc(options->room_count + 1, sizeof *arenas->rooms);
+    if (!arenas->rooms)
+        return -ENOMEM;
+    if (options->room_count)
+        memcpy(arenas->rooms, options->rooms, options->room_count * sizeof *arenas->rooms);
+    arenas->room_count = options->room_count;
     return 0;
 }
 
 static int build(struct tl_planner *planner, struct tl_site *sites, size_t max_mappings, struct tl_plan *plan)
 {
     make_trampolines(planner, sites);
+    if (planner->options->independent)
+        tl_in_force_separate(planner);
     int error = planner->error;
     if (!error)
         error = place_all(planner, max_mappings);
@@ -265,6 +314,10 @@ static int build(struct tl_planner *planner, struct tl_site *sites, size_t max_m
         error = write_up_sites(planner, plan);
     if (!error)
         error = write_up_arenas(planner, plan);
+    if (!error)
+        error = write_up_fills(planner, plan);
+    if (!error)
+        error = tl_in_force_demote(planner, plan);
     if (!error)
         error = tl_landings_pack(&planner->landings, plan);
     if (!error)
@@ -282,13 +335,13 @@ int tl_plan_build(struct tl_site *sites, size_t count, const struct tl_area *are
     struct tl_planner planner = {.count = count,
                                  .tactics = tl_tactics_allowed(options->tactics),
                                  .guard = options->guard_breakpoints,
+                                 .options = options,
                                  .jobs = calloc(count + 1, sizeof *planner.jobs)};
-    planner.arenas =
-        (struct tl_arenas){.space = &planner.space, .also = &planner.yielded, .most = options->max_mappings / 2};
-    planner.arenas.site_bytes = planner.guard ? 2 * TRAMPOLINE_BYTES : TRAMPOLINE_BYTES;
     uint64_t lowest = options->lowest ? options->lowest : lowest_default;
     uint64_t highest = options->highest ? options->highest : highest_default;
-    error = planner.jobs ? tl_space_init(&planner.space, areas, area_count, 1, lowest, highest) : -ENOMEM;
+    error = planner.jobs ? begin_arenas(&planner) : -ENOMEM;
+    if (!error)
+        error = tl_space_init(&planner.space, areas, area_count, 1, lowest, highest);
     if (!error)
         error = tl_space_init(&planner.yielded, areas, area_count, TL_KEEP_YIELD, lowest, highest);
     if (!error)
@@ -310,5 +363,9 @@ void tl_plan_free(struct tl_plan *plan)
     free(plan->writes);
     free(plan->trampolines);
     free(plan->pool);
+    free(plan->fills);
+    free(plan->fill_bytes);
+    free(plan->rooms);
+    free(plan->demoted);
     memset(plan, 0, sizeof *plan);
 }

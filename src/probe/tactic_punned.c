@@ -129,6 +129,8 @@ static bool make_shape(struct shape *shape, const struct tl_job *job, const uint
     if (shape->prefixes + opcode_bytes(shape) > room || length > job->known ||
         (job->room >= TL_JUMP_BYTES && length > job->room))
         return false;
+    if (job->unstable >> room & ((1u << (length - room)) - 1))
+        return false;
     shape->free = room - shape->prefixes - opcode_bytes(shape);
     if (shape->variety ? !shape->free && !shape->prefixes : shape->free == 4)
         return false;
@@ -329,18 +331,10 @@ enum tl_why tl_tactic_alone(const struct tl_space *space, const struct tl_site *
 {
     struct tl_site copy = *site;
     struct tl_job job;
-    enum tl_why why = tl_job_begin(&job, &copy);
-    tactics = tl_tactics_allowed(tactics);
+    enum tl_why why = tl_job_begin(&job, &copy, tl_tactics_allowed(tactics));
     if (why != TL_WHY_NONE)
         return why;
-    if (job.room >= TL_JUMP_BYTES) {
-        if (tactics & (1u << TL_TACTIC_JUMP | (tl_job_is_nop(&job) ? 1u << TL_TACTIC_NOP : 0)))
-            return TL_WHY_NONE;
-        job.room = TL_JUMP_BYTES - 1;
-    }
-    if (!(tactics & 1u << TL_TACTIC_PUNNED))
-        return TL_WHY_TACTIC;
-    if (fits_alone(space, &job))
+    if (job.room >= TL_JUMP_BYTES || job.tactics & 1u << TL_TACTIC_INT3 || fits_alone(space, &job))
         return TL_WHY_NONE;
     return job.room < job.insn.length && job.room < TL_JUMP_BYTES - 1 ? TL_WHY_PAGE_CROSSING : TL_WHY_NO_ROOM;
 }

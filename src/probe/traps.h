@@ -14,14 +14,16 @@
  * their parts. */
 struct tl_traps_part;
 int tl_traps_part_make(const struct tl_site *site, uint32_t index, struct tl_traps_part **part); /* 0 or -ENOMEM */
-void tl_traps_part_free(struct tl_traps_part *part);                                             /* NULL is allowed */
+/* The site is taken back, but threads may still come to where its int3 was (TL_TRAP_GONE); or is in place again. */
+void tl_traps_part_gone(struct tl_traps_part *part, bool gone);
+void tl_traps_part_free(struct tl_traps_part *part); /* NULL is allowed */
 
 struct tl_traps_memory {
     uint64_t start, end;
 };
 
 /* Put the tables together. `memory`: all that is ours in the process (trampolines, landings, runtime), any order. The
- * image is position independent; free() it. Where two parts name the same trap, the later one counts. 0, -ENOMEM. */
+ * image is position independent; free() it. Parts of one address are the caller's mistake. 0, -ENOMEM. */
 int tl_traps_build(const struct tl_traps_part *const *parts, size_t count, const struct tl_traps_memory *memory,
                    size_t memory_count, void **image, size_t *size);
 

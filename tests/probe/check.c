@@ -119,6 +119,8 @@ static bool is_undisturbed(const struct planned *planned, const uint8_t *bytes, 
 
 static bool leads_home(const struct planned *planned, const uint8_t *bytes, const struct tl_site *site)
 {
+    if (site->tactic == TL_TACTIC_INT3)
+        return site->trampoline && bytes[site->addr - planned->text->addr] == BREAKPOINT;
     uint64_t home = site->beyond && is_undisturbed(planned, bytes, site) ? site->beyond : site->trampoline;
     return follow(planned, bytes, site->addr, home) == home;
 }

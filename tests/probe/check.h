@@ -29,7 +29,8 @@ void site_at(const struct text *text, uint64_t addr, struct tl_site *site);
 
 /* NULL, or what is wrong:
  * - writes stay inside the instructions of their sites and in a page, and come from the highest address down
- * - after each write the site written leads to its trampoline, and every other instruction is whole or leads to its own
+ * - after each write the site written leads to its trampoline (or traps, where it is an int3), and every other
+ * instruction is whole or leads to its own
  * - at the end they all still do, and where `guarded`, also with breakpoints on any instructions behind
  * - taking back restores every byte
  * - mappings and gates are free, canonical, disjoint address space; what they show lies in the pool

@@ -199,6 +199,11 @@ static void only_what_is_allowed_is_used(void **state)
     assert_int_equal(narrow->tactic, TL_TACTIC_PUNNED);
     kit.options.tactics = 1u << TL_TACTIC_INT3;
     kit_plan(&kit);
+    assert_int_equal(wide->tactic, TL_TACTIC_INT3);
+    assert_int_equal(narrow->tactic, TL_TACTIC_INT3);
+    assert_int_equal(wide->not_better, TL_WHY_TACTIC);
+    kit.options.tactics = 1u << TL_TACTIC_WINDOW;
+    kit_plan(&kit);
     assert_int_equal(wide->why, TL_WHY_TACTIC);
     assert_int_equal(narrow->why, TL_WHY_TACTIC);
     kit_end(&kit);

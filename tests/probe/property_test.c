@@ -118,9 +118,11 @@ static void make_areas(struct world *world)
 
 static void make_options(struct world *world)
 {
-    static const uint32_t tactics[] = {0, 0, 0, 1u << TL_TACTIC_PUNNED, 1u << TL_TACTIC_JUMP};
+    static const uint32_t trap = 1u << TL_TACTIC_INT3;
+    static const uint32_t tactics[] = {0,          0,         1u << TL_TACTIC_PUNNED, 1u << TL_TACTIC_JUMP, trap,
+                                       UINT32_MAX, UINT32_MAX};
     world->options = (struct tl_plan_options){
-        .tactics = tactics[chance_below(&world->chance, 5)],
+        .tactics = tactics[chance_below(&world->chance, 7)],
         .guard_breakpoints = chance_below(&world->chance, 2),
         .max_mappings = chance_below(&world->chance, 4) ? 60000 : chance_below(&world->chance, 200)};
 }
@@ -138,6 +140,17 @@ static bool same(const struct tl_plan *a, const struct tl_plan *b)
            !memcmp(a->writes, b->writes, a->write_count * sizeof *a->writes) && !memcmp(a->pool, b->pool, a->pool_size);
 }
 
+/* With a tactic that fits everywhere, where a jump may go is no reason. */
+static const char *check_refusals(const struct world *world)
+{
+    if (!(world->options.tactics & 1u << TL_TACTIC_INT3))
+        return NULL;
+    for (size_t i = 0; i < world->planned.site_count; i++)
+        if (world->sites[i].why == TL_WHY_CONFLICT || world->sites[i].why == TL_WHY_PAGE_CROSSING)
+            return "refused, though int3 was allowed";
+    return NULL;
+}
+
 static int round_of(struct world *world, const struct tl_object *object, unsigned number, size_t *planned,
                     size_t *refused, size_t *beyond)
 {
@@ -152,6 +165,8 @@ static int round_of(struct world *world, const struct tl_object *object, unsigne
     const char *message = check_plan(&world->planned);
     if (!message && world->planned.plan.map_count + world->planned.plan.gate_count > world->options.max_mappings)
         message = "more mappings than allowed";
+    if (!message)
+        message = check_refusals(world);
     if (!message && !same(&world->planned.plan, &again))
         message = "another plan for the same sites";
     if (message)

@@ -1,0 +1,395 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Finding the system calls to guard. The bytes 0f 05 are searched for in all executable segments; where they are found,
+ * the function that holds them is read from its beginning (or, where no function is known, everything between the two
+ * known ones around), to see whether an instruction begins there.
+ *
+ * Most system calls have their number right in front of them:
+ *
+ *     mov  eax, 13
+ *     mov  r10d, 8
+ *     syscall
+ *
+ * It counts as known if eax is set in a straight line before, into which nobody jumps: no branch of the function or of
+ * its parts, and no indirect jump of the function, of which it is not known where it goes. What is not known is
+ * guarded, and asks when it is executed.
+ */
+#include "probe/guards.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "insn/sweep.h"
+#include "probe/site.h"
+
+enum { SYSCALL_BYTES = 2, PARTS_MAX = 8, PAGE = 4096 };
+
+/* X(number, word): calls that change or use dispositions, masks, or pending signals, and those that make or end what
+ * has them. Not rt_sigreturn, which unwinders know by its bytes. */
+#define NUMBERS(X, word)                                                                                               \
+    X(13, word)  /* rt_sigaction */                                                                                    \
+    X(14, word)  /* rt_sigprocmask */                                                                                  \
+    X(56, word)  /* clone */                                                                                           \
+    X(57, word)  /* fork */                                                                                            \
+    X(58, word)  /* vfork */                                                                                           \
+    X(59, word)  /* execve */                                                                                          \
+    X(127, word) /* rt_sigpending */                                                                                   \
+    X(128, word) /* rt_sigtimedwait */                                                                                 \
+    X(130, word) /* rt_sigsuspend */                                                                                   \
+    X(158, word) /* arch_prctl */                                                                                      \
+    X(270, word) /* pselect6 */                                                                                        \
+    X(271, word) /* ppoll */                                                                                           \
+    X(281, word) /* epoll_pwait */                                                                                     \
+    X(282, word) /* signalfd */                                                                                        \
+    X(289, word) /* signalfd4 */                                                                                       \
+    X(322, word) /* execveat */                                                                                        \
+    X(426, word) /* io_uring_enter */                                                                                  \
+    X(435, word) /* clone3 */                                                                                          \
+    X(441, word) /* epoll_pwait2 */
+
+#define BIT(number, word) | ((number) / 64 == (word) ? 1ull << (number) % 64 : 0)
+#define WORD(word) [word] = 0 NUMBERS(BIT, word)
+const uint64_t tl_guarded_numbers[TL_GUARDED_END / 64] = {WORD(0), WORD(1), WORD(2), WORD(3),
+                                                          WORD(4), WORD(5), WORD(6)};
+
+/* One stretch of code, read as a whole, and those that belong to it. */
+struct stretch {
+    const struct tl_function *function; /* NULL: between functions */
+    struct tl_range ranges[PARTS_MAX];
+    struct tl_sweep sweeps[PARTS_MAX];
+    size_t count;
+    uint64_t *targets; /* of its branches, sorted */
+    size_t target_count;
+    bool indirect;
+};
+
+struct finding {
+    const struct tl_module *module;
+    int (*read)(void *host, uint64_t addr, void *bytes, size_t size);
+    void *host;
+    struct tl_guards *guards;
+    struct stretch stretch; /* the one read last */
+    const struct tl_function *functions;
+    size_t function_count;
+};
+
+static void stretch_free(struct stretch *stretch)
+{
+    for (size_t i = 0; i < stretch->count; i++)
+        tl_sweep_free(&stretch->sweeps[i]);
+    free(stretch->targets);
+    memset(stretch, 0, sizeof *stretch);
+}
+
+static int by_value(const void *left, const void *right)
+{
+    const uint64_t *a = left, *b = right;
+    return *a < *b ? -1 : *a > *b;
+}
+
+/* The next instruction of a sweep at or behind `at`. */
+static bool next_insn(const struct tl_range *range, const struct tl_sweep *sweep, uint64_t at, struct tl_insn *insn)
+{
+    uint64_t addr = at - range->addr < range->size ? tl_sweep_next(sweep, at) : 0;
+    return addr && !tl_insn_decode(range->bytes + (addr - range->addr), range->size - (addr - range->addr), addr, insn);
+}
+
+static int add_range(const struct finding *finding, struct stretch *stretch, uint64_t addr, uint64_t size)
+{
+    size_t available;
+    const uint8_t *bytes = tl_object_text(finding->module->object, addr, &available);
+    if (!bytes || !size || stretch->count == PARTS_MAX)
+        return 0;
+    struct tl_range *range = &stretch->ranges[stretch->count];
+    *range = (struct tl_range){addr, size < available ? size : available, bytes};
+    const uint64_t entry = tl_object_entry(finding->module->object);
+    int error = tl_sweep_range(range, &entry, 1, &stretch->sweeps[stretch->count]);
+    stretch->count += !error;
+    return error;
+}
+
+/* Where the branches of a stretch lead. */
+static int collect_targets(struct stretch *stretch)
+{
+    size_t most = 0;
+    struct tl_insn insn;
+    for (size_t i = 0; i < stretch->count; i++)
+        most += stretch->sweeps[i].instructions;
+    stretch->targets = calloc(most + 1, sizeof *stretch->targets);
+    if (!stretch->targets)
+        return -ENOMEM;
+    for (size_t i = 0; i < stretch->count; i++)
+        for (uint64_t at = stretch->ranges[i].addr; next_insn(&stretch->ranges[i], &stretch->sweeps[i], at, &insn);
+             at = insn.addr + insn.length) {
+            stretch->indirect |= insn.flow == TL_FLOW_JUMP_INDIRECT;
+            if ((insn.flow == TL_FLOW_JUMP || insn.flow == TL_FLOW_BRANCH) && stretch->target_count < most)
+                stretch->targets[stretch->target_count++] = insn.target;
+        }
+    qsort(stretch->targets, stretch->target_count, sizeof *stretch->targets, by_value);
+    return 0;
+}
+
+/* The first function that begins above addr. */
+static size_t function_above(const struct finding *finding, uint64_t addr)
+{
+    size_t low = 0, high = finding->function_count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (finding->functions[middle].addr <= addr)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* What lies between the functions around addr, within the segment that begins at `start`. */
+static int read_gap(const struct finding *finding, struct stretch *stretch, uint64_t addr, uint64_t start)
+{
+    size_t above = function_above(finding, addr), available = 0;
+    uint64_t from = start;
+    for (size_t i = above; i-- > 0 && above - i < 16;) {
+        uint64_t end = finding->functions[i].addr + finding->functions[i].size;
+        if (end <= addr && end > from)
+            from = end;
+    }
+    if (!tl_object_text(finding->module->object, from, &available))
+        return 0;
+    uint64_t size = available;
+    if (above < finding->function_count && finding->functions[above].addr - from < size)
+        size = finding->functions[above].addr - from;
+    return add_range(finding, stretch, from, size);
+}
+
+static int read_stretch(struct finding *finding, uint64_t addr, uint64_t start)
+{
+    struct stretch *stretch = &finding->stretch;
+    for (size_t i = 0; i < stretch->count; i++)
+        if (addr - stretch->ranges[i].addr < stretch->ranges[i].size)
+            return 0;
+    stretch_free(stretch);
+    stretch->function = tl_object_function_at(finding->module->object, addr);
+    int error = 0;
+    if (!stretch->function) {
+        error = read_gap(finding, stretch, addr, start);
+    } else {
+        struct tl_part parts[PARTS_MAX];
+        size_t count = tl_object_parts(finding->module->object, stretch->function, parts, PARTS_MAX);
+        for (size_t i = 0; i < count && !error; i++)
+            error = add_range(finding, stretch, parts[i].addr, parts[i].size);
+    }
+    return error ? error : collect_targets(stretch);
+}
+
+/* A branch of the stretch leads to an address in (after, until]. */
+static bool is_entered(const struct stretch *stretch, uint64_t after, uint64_t until)
+{
+    size_t low = 0, high = stretch->target_count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (stretch->targets[middle] <= after)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < stretch->target_count && stretch->targets[low] <= until;
+}
+
+/* Whether eax is the same number whenever the instruction at `addr` is executed. */
+static bool number_at(const struct stretch *stretch, size_t range, uint64_t addr, uint32_t *number)
+{
+    struct tl_insn insn;
+    bool known = false;
+    uint64_t set_at = 0, at = stretch->ranges[range].addr;
+    for (; at < addr; at = insn.addr + insn.length) {
+        if (!next_insn(&stretch->ranges[range], &stretch->sweeps[range], at, &insn) || insn.addr > addr)
+            return false;
+        if (insn.addr != at) /* data between, or code that is not understood */
+            known = false;
+        if (insn.addr == addr)
+            break;
+        enum tl_eax eax = tl_insn_eax(&insn, number);
+        if (eax != TL_EAX_KEPT)
+            known = eax == TL_EAX_SET;
+        if (eax == TL_EAX_SET)
+            set_at = insn.addr;
+    }
+    return known && !stretch->indirect && !is_entered(stretch, set_at, addr);
+}
+
+static size_t live_text(void *context, uint64_t addr, uint8_t *bytes, size_t size)
+{
+    const struct finding *finding = context;
+    size_t to_page_end = PAGE - addr % PAGE;
+    if (!finding->read(finding->host, addr, bytes, size))
+        return size;
+    return to_page_end < size && !finding->read(finding->host, addr, bytes, to_page_end) ? to_page_end : 0;
+}
+
+static void refuse(struct tl_guards *guards, uint64_t addr, enum tl_why why)
+{
+    if (guards->refused != TL_WHY_NONE)
+        return;
+    guards->refused = (uint8_t)why;
+    guards->refused_addr = addr;
+}
+
+static int add_site(struct finding *finding, uint64_t addr, enum tl_site_guard guard)
+{
+    struct tl_guards *guards = finding->guards;
+    if (guards->count == guards->room) {
+        size_t room = guards->room ? 2 * guards->room : 64;
+        struct tl_site *sites = realloc(guards->sites, room * sizeof *sites);
+        if (!sites)
+            return -ENOMEM;
+        guards->sites = sites;
+        guards->room = room;
+    }
+    struct tl_site *site = &guards->sites[guards->count];
+    memset(site, 0, sizeof *site);
+    site->addr = addr + finding->module->bias;
+    site->guard = (uint8_t)guard;
+    enum tl_why why = tl_site_inspect(finding->module, finding->stretch.function, live_text, finding, site);
+    if (why == TL_WHY_NONE)
+        guards->count++;
+    else
+        refuse(guards, site->addr, why);
+    return 0;
+}
+
+/* The bytes of a system call, at `addr` of the file, in the segment that begins at `start`. */
+static int look_at(struct finding *finding, uint64_t addr, uint64_t start)
+{
+    int error = read_stretch(finding, addr, start);
+    const struct stretch *stretch = &finding->stretch;
+    struct tl_insn insn;
+    uint32_t number = 0;
+    for (size_t i = 0; i < stretch->count && !error; i++) {
+        const struct tl_range *range = &stretch->ranges[i];
+        if (addr - range->addr >= range->size || tl_sweep_check(&stretch->sweeps[i], addr) != TL_WHY_NONE ||
+            !next_insn(range, &stretch->sweeps[i], addr, &insn) || !insn.is_syscall)
+            continue;
+        finding->guards->seen++;
+        if (!number_at(stretch, i, addr, &number))
+            return add_site(finding, addr, TL_GUARD_ASK);
+        bool wanted = number < TL_GUARDED_END && tl_guarded_numbers[number / 64] >> number % 64 & 1;
+        return wanted ? add_site(finding, addr, TL_GUARD_KNOWN) : 0;
+    }
+    return error;
+}
+
+static int search(struct finding *finding, uint64_t start, const uint8_t *bytes, size_t size)
+{
+    static const uint8_t system_call[SYSCALL_BYTES] = {0x0f, 0x05};
+    int error = 0;
+    for (const uint8_t *at = bytes; !error; at++) {
+        at = memmem(at, size - (size_t)(at - bytes), system_call, sizeof system_call);
+        if (!at)
+            return 0;
+        error = look_at(finding, start + (uint64_t)(at - bytes), start);
+    }
+    return error;
+}
+
+/* The first address of the page that lies in an executable segment, whose bytes are to be had from there on. */
+static const uint8_t *segment_in(const struct tl_object *object, uint64_t page, uint64_t *start, size_t *available)
+{
+    const uint8_t *bytes = tl_object_text(object, page, available);
+    *start = page;
+    if (bytes || !tl_object_text(object, page + PAGE - 1, available))
+        return bytes;
+    while (!(bytes = tl_object_text(object, *start, available)))
+        ++*start;
+    return bytes;
+}
+
+int tl_guards_of_module(const struct tl_module *module,
+                        int (*read)(void *host, uint64_t addr, void *bytes, size_t size), void *host,
+                        struct tl_guards *guards)
+{
+    struct finding finding = {.module = module, .read = read, .host = host, .guards = guards};
+    if (module->is_vdso)
+        return 0;
+    if (!module->object) {
+        refuse(guards, module->start, TL_WHY_NOT_CODE);
+        return 0;
+    }
+    finding.functions = tl_object_functions(module->object, &finding.function_count);
+    int error = 0;
+    uint64_t end = module->end - module->bias;
+    for (uint64_t page = (module->start - module->bias) & ~(uint64_t)(PAGE - 1); page < end && !error;) {
+        uint64_t start;
+        size_t available;
+        const uint8_t *bytes = segment_in(module->object, page, &start, &available);
+        if (bytes)
+            error = search(&finding, start, bytes, available);
+        page = bytes ? (start + available + PAGE - 1) & ~(uint64_t)(PAGE - 1) : page + PAGE;
+    }
+    stretch_free(&finding.stretch);
+    return error;
+}
+
+int tl_guards_find(const struct tl_modules *modules, int (*read)(void *host, uint64_t addr, void *bytes, size_t size),
+                   void *host, struct tl_guards *guards)
+{
+    int error = 0;
+    for (size_t i = 0; i < modules->count && !error; i++)
+        error = tl_guards_of_module(&modules->modules[i], read, host, guards);
+    return error;
+}
+
+void tl_guards_free(struct tl_guards *guards)
+{
+    free(guards->sites);
+    memset(guards, 0, sizeof *guards);
+}
+
+enum tl_why tl_guards_missing(const struct tl_site *sites, size_t count, uint64_t *addr)
+{
+    for (size_t i = 0; i < count; i++)
+        if (sites[i].guard && sites[i].why != TL_WHY_NONE) {
+            *addr = sites[i].addr;
+            return (enum tl_why)sites[i].why;
+        }
+    return TL_WHY_NONE;
+}
+
+static int by_address(const void *left, const void *right)
+{
+    const struct tl_site *const *a = left, *const *b = right;
+    return (*a)->addr < (*b)->addr ? -1 : (*a)->addr > (*b)->addr;
+}
+
+/* Pointers to the sites, by address. */
+static struct tl_site **ordered(struct tl_site *sites, size_t count)
+{
+    struct tl_site **pointers = calloc(count + 1, sizeof(struct tl_site *));
+    for (size_t i = 0; pointers && i < count; i++)
+        pointers[i] = &sites[i];
+    if (pointers && count)
+        qsort(pointers, count, sizeof(struct tl_site *), by_address);
+    return pointers;
+}
+
+int tl_guards_merge(const struct tl_guards *guards, struct tl_site **sites, size_t *count)
+{
+    size_t own = *count;
+    struct tl_site *merged = realloc(*sites, (own + guards->count + 1) * sizeof *merged);
+    if (!merged)
+        return -ENOMEM;
+    *sites = merged;
+    struct tl_site **pointers = ordered(merged, own);
+    if (!pointers)
+        return -ENOMEM;
+    for (size_t i = 0; i < guards->count; i++) {
+        const struct tl_site *guard = &guards->sites[i];
+        struct tl_site **same = own ? bsearch(&guard, pointers, own, sizeof(struct tl_site *), by_address) : NULL;
+        if (same)
+            (*same)->guard = guard->guard;
+        else
+            merged[(*count)++] = *guard;
+    }
+    free(pointers);
+    return 0;
+}
