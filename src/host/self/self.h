@@ -41,15 +41,15 @@ struct tl_broker;
 struct tl_modules;
 struct tl_traps_part; /* src/probe/traps.h */
 
-struct tl_range {
+struct tl_self_range {
     uint64_t start, end;
 };
 
 /* `own`: the code of this library. It is not guarded, and a program that steps itself does not see it; whoever chooses
  * sites keeps out of it. -EBUSY: there is a handle already. -EPERM, -ENOENT: /proc/self/mem cannot be had (the text
  * names the reason). -ENOMEM. */
-int tl_self_open(const struct tl_range *own, size_t own_count, struct tl_self **out, struct tl_error *error);
-/* Frees the handle. NULL is allowed. -EBUSY: patches are in force, or the broker is armed; nothing is freed then. */
+int tl_self_open(const struct tl_self_range *own, size_t own_count, struct tl_self **out, struct tl_error *error);
+/* Frees the handle, unmaps what map() mapped. NULL is allowed. -EBUSY: the broker is armed; nothing is freed then. */
 int tl_self_close(struct tl_self *self);
 
 /* The address space as it is now, in order of address, for tl_plan_build: with room for heap and stacks to grow. Free
@@ -86,15 +86,15 @@ int tl_self_patch(struct tl_self *self, const struct tl_patch *patches, size_t c
  * for modules that are new. -EAGAIN: some thread did not stop in time. */
 int tl_self_arm(struct tl_self *self, const struct tl_modules *modules, struct tl_error *error);
 bool tl_self_armed(const struct tl_self *self);
-/* Give everything back, signals that are pending included. Nothing to do if not armed. -EBUSY: patches are in force.
+/* Give everything back, signals that are pending included. Nothing to do if not armed. -EBUSY: parts are published.
  * -EPERM, -EAGAIN as above; it stays armed then, which is harmless. */
 int tl_self_disarm(struct tl_self *self, struct tl_error *error);
 /* The broker, for what hangs on it (notifiers). Lives as long as the handle. */
 struct tl_broker *tl_self_broker(struct tl_self *self);
 
-/* The guards in force, for plans that have to know what else is patched (tl_plan_options.in_force). Changes only with
- * arm and disarm. */
-const struct tl_site *tl_self_guards(const struct tl_self *self, size_t *count);
+/* The guards in force, for plans that have to know what else is patched (tl_plan_options.in_force). *sites: an array
+ * of pointers to free(), in order of address; what they point to lives until disarm. -ENOMEM. */
+int tl_self_guards(struct tl_self *self, const struct tl_site ***sites, size_t *count);
 
 /* The traps of these parts (src/probe/traps.h) are in force from now on, beside those of the guards. The array is
  * copied, the parts themselves have to live until the next publish, or disarm. Armed or not. -ENOMEM. */
@@ -104,11 +104,11 @@ int tl_self_publish(struct tl_self *self, const struct tl_traps_part *const *par
 /* May a thread be inside, or come back into, these ranges? They are disjoint, in any order. Program counters,
  * registers, stacks and signal frames of all threads are looked at, the caller's too. inside[i] is 1 for "may be", 0
  * for "no". -EPERM, -EAGAIN: not known, as for arm. */
-int tl_self_inside(struct tl_self *self, const struct tl_range *ranges, size_t count, uint8_t *inside,
+int tl_self_inside(struct tl_self *self, const struct tl_self_range *ranges, size_t count, uint8_t *inside,
                    struct tl_error *error);
 /* Here are stacks of handlers: a thread that is on one has another stack, that of the program, whose address is
  * somewhere on this one. For good. -ENOMEM. */
-int tl_self_add_stacks(struct tl_self *self, const struct tl_range *stacks);
+int tl_self_add_stacks(struct tl_self *self, const struct tl_self_range *stacks);
 
 /* Every system call of this host goes through here: returns the result or -errno. Tests put their own in its place. One
  * is not as the kernel has it: SYS_clone is given (flags, top of the stack, function, argument, word to clear). */

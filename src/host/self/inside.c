@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Is anybody in there? All other threads are stopped for the look (look.c).
+ */
+#include "host/self/internal.h"
+#include "host/self/look.h"
+#include "host/self/world.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct places {
+    const struct tl_self *self;
+    const struct tl_line *lines;
+    size_t line_count;
+};
+
+static size_t read_words(void *context, uint64_t addr, uint64_t *words, size_t count)
+{
+    (void)context;
+    return tl_peek(addr, words, count * 8) / 8;
+}
+
+static bool find_stack(void *context, uint64_t addr, struct tl_look_stack *stack)
+{
+    const struct places *places = context;
+    const struct tl_self *self = places->self;
+    *stack = (struct tl_look_stack){0};
+    for (size_t i = 0; i < self->stack_count; i++) {
+        if (addr >= self->stacks[i].start && addr < self->stacks[i].end) {
+            *stack = (struct tl_look_stack){self->stacks[i].start, self->stacks[i].end, true};
+            return true;
+        }
+    }
+    const struct tl_line *line = tl_line_at(places->lines, places->line_count, addr);
+    if (!line || !line->readable || !line->writable)
+        return false;
+    stack->start = line->start;
+    stack->end = line->end;
+    return true;
+}
+
+static void look_at_all(const struct tl_look *look, const struct tl_world *world)
+{
+    for (size_t i = 0; i < world->count; i++) {
+        const struct user_regs_struct *r = &world->tasks[i].regs;
+        const uint64_t registers[] = {r->rip, r->rax, r->rbx, r->rcx, r->rdx, r->rsi, r->rdi, r->rbp,
+                                      r->r8,  r->r9,  r->r10, r->r11, r->r12, r->r13, r->r14, r->r15};
+        tl_look_thread(look, registers, sizeof registers / sizeof *registers, r->rsp, false);
+    }
+}
+
+int tl_inside(struct tl_self *self, const struct tl_self_range *ranges, size_t count, uint8_t *inside,
+              struct tl_error *error)
+{
+    struct places places = {.self = self};
+    struct tl_line *lines = NULL;
+    struct tl_look_range *sorted = calloc(count ? count : 1, sizeof *sorted);
+    int result = sorted ? tl_look_sort(ranges, count, sorted) : -ENOMEM;
+    if (result == 0)
+        result = tl_lines_read(&lines, &places.line_count);
+    if (result)
+        tl_explain(error, result, "it cannot be seen who is inside a trampoline");
+    places.lines = lines;
+    struct tl_world *world = NULL;
+    if (result == 0 && tl_world_threads() != 1) {
+        result = tl_world_stop(&world);
+        if (result)
+            tl_explain_stop(error, result);
+    }
+    if (result == 0) {
+        struct tl_look look = {sorted, count, inside, read_words, find_stack, &places};
+        memset(inside, 0, count);
+        if (world)
+            look_at_all(&look, world);
+        tl_look_thread(&look, NULL, 0, (uint64_t)__builtin_frame_address(0), true);
+        if (world)
+            tl_world_resume(world);
+    }
+    free(lines);
+    free(sorted);
+    return result;
+}
+
+bool tl_nobody_inside(struct tl_self *self, const struct tl_plan *plan)
+{
+    struct tl_self_range *ranges = calloc(plan->map_count + 1, sizeof *ranges);
+    uint8_t *inside = calloc(1, plan->map_count + 1);
+    bool nobody = ranges && inside;
+    for (size_t i = 0; i < plan->map_count && nobody; i++)
+        ranges[i] = (struct tl_self_range){plan->maps[i].addr, plan->maps[i].addr + plan->maps[i].size};
+    if (nobody && plan->map_count)
+        nobody = tl_inside(self, ranges, plan->map_count, inside, NULL) == 0 && !memchr(inside, 1, plan->map_count);
+    free(ranges);
+    free(inside);
+    return nobody;
+}
+
+int tl_self_inside(struct tl_self *self, const struct tl_self_range *ranges, size_t count, uint8_t *inside,
+                   struct tl_error *error)
+{
+    struct tl_entered entered;
+    int result = tl_enter(self, &entered);
+    if (result)
+        return tl_explain(error, result, "signals cannot be held off");
+    result = tl_inside(self, ranges, count, inside, error);
+    tl_leave(&entered);
+    return result;
+}
+
+int tl_self_add_stacks(struct tl_self *self, const struct tl_self_range *stacks)
+{
+    struct tl_entered entered;
+    int result = tl_enter(self, &entered);
+    if (result)
+        return result;
+    struct tl_self_range *more = realloc(self->stacks, (self->stack_count + 1) * sizeof *more);
+    if (more) {
+        self->stacks = more;
+        self->stacks[self->stack_count++] = *stacks;
+    }
+    tl_leave(&entered);
+    return more ? 0 : -ENOMEM;
+}
