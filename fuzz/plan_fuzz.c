@@ -6,7 +6,7 @@
  *
  *     clang -g -fsanitize=fuzzer,address,undefined -D_GNU_SOURCE -Iinclude -Isrc fuzz/plan_fuzz.c
  *         tests/probe/check.c src/probe/{plan,job,cluster,tactic_jump,tactic_punned,space,arena,landing}.c
- *         src/probe/{landing_find,packing,beyond,locate,hook}.c src/insn/[a-z]*.c src/base/error.c -lZydis
+ *         src/probe/{landing_find,packing,beyond,locate,hook}.c src/insn/[a-z]*.c src/base/[a-z]*.c -lZydis
  *
  * with: tests/probe/check.c
  */
@@ -15,25 +15,9 @@
 #include <string.h>
 
 #include "../tests/probe/check.h"
+#include "input.h"
 
 enum { TEXT = 2048, SITES = 200, AREAS = 16 };
-
-struct input {
-    const uint8_t *bytes;
-    size_t left;
-};
-
-static uint64_t number(struct input *input, size_t size)
-{
-    uint64_t value = 0;
-    if (size > input->left)
-        size = input->left;
-    if (size)
-        memcpy(&value, input->bytes, size);
-    input->bytes += size;
-    input->left -= size;
-    return value;
-}
 
 static void make_site(struct input *input, const struct text *text, uint64_t offset, struct tl_site *site)
 {

@@ -5,32 +5,16 @@
  * large as it says, so that a sanitizer sees every step out of it.
  *
  *     clang -g -fsanitize=fuzzer,address,undefined -D_GNU_SOURCE -Iinclude -Isrc fuzz/reader_fuzz.c
- *         src/trace/[a-z]*.c src/base/error.c
+ *         src/trace/[a-z]*.c src/base/[a-z]*.c
  */
 #include <stdlib.h>
 #include <string.h>
 
+#include "input.h"
 #include "trace/reader.h"
 #include "trace/show.h"
 
 enum { LANES = 3, RING = 512, PROBES = 4, LAYOUT_WORDS = sizeof(struct tl_hit_control) / 8 };
-
-struct input {
-    const uint8_t *bytes;
-    size_t left;
-};
-
-static uint64_t number(struct input *input, size_t size)
-{
-    uint64_t value = 0;
-    if (size > input->left)
-        size = input->left;
-    if (size)
-        memcpy(&value, input->bytes, size);
-    input->bytes += size;
-    input->left -= size;
-    return value;
-}
 
 static struct tl_hit_control honest_layout(void)
 {
