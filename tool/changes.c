@@ -62,12 +62,6 @@ static bool is_meant(const struct tl_spec *spec, const struct tl_modules *module
            (spec->where != TL_WHERE_SYMBOL || tl_object_match(module->object, spec->symbol, found, NULL) != 0);
 }
 
-static const char *base_name(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return slash ? slash + 1 : path;
-}
-
 /* Which of the files seen from `first` on do the specs mean? */
 static void tell(const struct changes *changes, size_t first)
 {
@@ -82,7 +76,7 @@ static void tell(const struct changes *changes, size_t first)
                 for (size_t s = 0; s < changes->options->spec_count; s++)
                     meant |= is_meant(changes->specs[s], &modules, (int)m);
         if (meant && !changes->options->quiet)
-            complain("%s was loaded after the probes were placed: not covered", base_name(changes->seen[i]));
+            complain("%s was loaded after the probes were placed: not covered", tl_base_name(changes->seen[i]));
     }
     tl_modules_free(&modules);
 }

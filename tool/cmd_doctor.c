@@ -5,6 +5,7 @@
 #include "commands.h"
 #include "options.h"
 
+#include "host/remote/remote.h"
 #include "trace/line.h"
 
 #include <errno.h>
@@ -34,15 +35,6 @@ struct finding {
     char change[160]; /* what to do about a "no" */
 };
 
-static bool read_number(const char *path, long *number)
-{
-    FILE *file = fopen(path, "re");
-    bool ok = file && fscanf(file, "%ld", number) == 1;
-    if (file)
-        fclose(file);
-    return ok;
-}
-
 /* Can we attach to a process of our own that is not our child's child: what -p needs. Tried, not deduced. */
 static void check_ptrace(struct finding *finding)
 {
@@ -59,8 +51,8 @@ static void check_ptrace(struct finding *finding)
         kill(child, SIGKILL);
         waitpid(child, NULL, 0);
     }
-    long scope = 0;
-    bool yama = read_number("/proc/sys/kernel/yama/ptrace_scope", &scope);
+    long scope = tl_kernel_setting("kernel/yama/ptrace_scope", -1);
+    bool yama = scope >= 0;
     if (!finding->ok) {
         snprintf(finding->found, sizeof finding->found, "ptrace: %s", strerror(error));
         snprintf(finding->change, sizeof finding->change,
@@ -107,8 +99,8 @@ static void check_memory_reads(struct finding *finding)
 static void check_mappings(struct finding *finding)
 {
     finding->name = "mappings";
-    long limit = 0;
-    finding->ok = read_number("/proc/sys/vm/max_map_count", &limit) && limit >= 65530;
+    long limit = tl_kernel_setting("vm/max_map_count", 0);
+    finding->ok = limit >= 65530;
     snprintf(finding->found, sizeof finding->found, "vm.max_map_count is %ld", limit);
     snprintf(finding->change, sizeof finding->change, "sysctl vm.max_map_count=65530");
 }

@@ -176,13 +176,7 @@ static uint64_t place_runtime(struct tl_area *areas, size_t *count, uint64_t siz
 
 static size_t mappings_left(size_t used)
 {
-    unsigned long limit = 65530;
-    FILE *file = fopen("/proc/sys/vm/max_map_count", "re");
-    if (file) {
-        if (fscanf(file, "%lu", &limit) != 1)
-            limit = 65530;
-        fclose(file);
-    }
+    size_t limit = (size_t)tl_kernel_setting("vm/max_map_count", 65530);
     return limit > used + MAPPINGS_SPARE ? limit - used - MAPPINGS_SPARE : 0;
 }
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "report.h"
 
+#include "base/array.h"
+
 #include "base/now.h"
 
 #include <errno.h>
@@ -182,14 +184,10 @@ static int hold(void *context, const struct tl_record *record)
 {
     struct source *source = context;
     struct report *report = source->report;
-    if (report->held_count == report->held_room) {
-        size_t room = report->held_room ? report->held_room * 2 : 256;
-        struct held *more = realloc(report->held, room * sizeof *more);
-        if (!more)
-            return show(source, record);
-        report->held = more;
-        report->held_room = room;
-    }
+    struct held *all = tl_array_grown(report->held, report->held_count, &report->held_room, sizeof *all);
+    if (!all)
+        return show(source, record);
+    report->held = all;
     uint8_t *bytes = malloc(record->size ? record->size : 1);
     if (!bytes)
         return show(source, record);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "insn/decode.h"
+#include "base/array.h"
 #include "insn/sweep.h"
 
 struct exits {
@@ -15,14 +16,10 @@ struct exits {
 
 static int add(struct exits *exits, uint64_t addr, enum tl_exit_kind kind)
 {
-    if (exits->used == exits->room) {
-        size_t room = exits->room ? exits->room * 2 : 8;
-        struct tl_exit *list = reallocarray(exits->list, room, sizeof *list);
-        if (!list)
-            return -ENOMEM;
-        exits->list = list;
-        exits->room = room;
-    }
+    struct tl_exit *list = tl_array_grown(exits->list, exits->used, &exits->room, sizeof *list);
+    if (!list)
+        return -ENOMEM;
+    exits->list = list;
     exits->list[exits->used++] = (struct tl_exit){.addr = addr, .kind = kind};
     return 0;
 }

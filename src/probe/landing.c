@@ -5,6 +5,8 @@
  */
 #include "probe/landing.h"
 
+#include "base/array.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -210,16 +212,12 @@ static bool take(struct tl_landings *landings, uint64_t addr, unsigned length)
 static bool add_stub(struct tl_landings *landings, uint64_t addr, uint64_t target, enum tl_stub_form form,
                      unsigned length)
 {
-    if (landings->stub_count == landings->stub_room) {
-        size_t room = landings->stub_room ? landings->stub_room * 2 : 256;
-        struct tl_stub *stubs = realloc(landings->stubs, room * sizeof *stubs);
-        if (!stubs) {
-            landings->error = -ENOMEM;
-            return false;
-        }
-        landings->stubs = stubs;
-        landings->stub_room = room;
+    struct tl_stub *stubs = tl_array_grown(landings->stubs, landings->stub_count, &landings->stub_room, sizeof *stubs);
+    if (!stubs) {
+        landings->error = -ENOMEM;
+        return false;
     }
+    landings->stubs = stubs;
     if (!take(landings, addr, length))
         return false;
     landings->stubs[landings->stub_count++] = (struct tl_stub){addr, target, (uint8_t)form, (uint8_t)length};

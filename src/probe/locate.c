@@ -9,6 +9,8 @@
 
 #include "probe/trampoline.h"
 
+#include "base/array.h"
+
 /* Of the mapping that holds addr: the pool's bytes, and how many follow. NULL: not the plan's. */
 static const uint8_t *mapped(const struct tl_plan *plan, uint64_t addr, uint64_t *available)
 {
@@ -32,17 +34,11 @@ static const uint8_t *mapped(const struct tl_plan *plan, uint64_t addr, uint64_t
 static const struct tl_site *site_at(const struct tl_site *sites, size_t count, const struct tl_plan *plan,
                                      uint64_t addr)
 {
-    size_t low = 0, high = plan->trampoline_count;
-    while (low < high) { /* the first that begins above */
-        size_t middle = low + (high - low) / 2;
-        if (plan->trampolines[middle].addr <= addr)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    if (!low || plan->trampolines[low - 1].site >= count)
+    size_t begun = tl_array_upto(plan->trampolines, plan->trampoline_count, sizeof *plan->trampolines,
+                                 offsetof(struct tl_plan_trampoline, addr), addr);
+    if (!begun || plan->trampolines[begun - 1].site >= count)
         return NULL;
-    const struct tl_site *site = &sites[plan->trampolines[low - 1].site];
+    const struct tl_site *site = &sites[plan->trampolines[begun - 1].site];
     return addr - site->trampoline < site->trampoline_size || addr - site->beyond < site->beyond_size ? site : NULL;
 }
 

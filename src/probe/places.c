@@ -8,6 +8,8 @@
 #include "probe/selecting.h"
 #include "probe/site.h"
 
+#include "base/array.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,14 +17,11 @@
 static int add_place(struct tl_selecting *selecting, uint32_t probe, uint64_t addr, unsigned exit, enum tl_why why)
 {
     struct tl_selection *selection = selecting->selection;
-    if (selection->place_count == selecting->place_room) {
-        size_t room = selecting->place_room ? selecting->place_room * 2 : 64;
-        struct tl_place *grown = realloc(selection->places, room * sizeof *grown);
-        if (!grown)
-            return -ENOMEM;
-        selection->places = grown;
-        selecting->place_room = room;
-    }
+    struct tl_place *grown =
+        tl_array_grown(selection->places, selection->place_count, &selecting->place_room, sizeof *grown);
+    if (!grown)
+        return -ENOMEM;
+    selection->places = grown;
     selection->places[selection->place_count++] =
         (struct tl_place){.addr = addr, .probe = probe, .site = UINT32_MAX, .exit = (uint8_t)exit, .why = (uint8_t)why};
     return 0;

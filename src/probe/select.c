@@ -6,6 +6,8 @@
  */
 #include "probe/selecting.h"
 
+#include "base/array.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,23 +27,14 @@ static void notice(const struct tl_selecting *selecting, const char *format, ...
     selecting->options->notice(selecting->options->notice_context, text);
 }
 
-static const char *base_name(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return slash ? slash + 1 : path;
-}
-
 struct tl_probe *tl_selecting_probe(struct tl_selecting *selecting)
 {
     struct tl_selection *selection = selecting->selection;
-    if (selection->probe_count == selecting->probe_room) {
-        size_t room = selecting->probe_room ? selecting->probe_room * 2 : 64;
-        struct tl_probe *grown = realloc(selection->probes, room * sizeof *grown);
-        if (!grown)
-            return NULL;
-        selection->probes = grown;
-        selecting->probe_room = room;
-    }
+    struct tl_probe *grown =
+        tl_array_grown(selection->probes, selection->probe_count, &selecting->probe_room, sizeof *grown);
+    if (!grown)
+        return NULL;
+    selection->probes = grown;
     struct tl_probe *probe = &selection->probes[selection->probe_count++];
     memset(probe, 0, sizeof *probe);
     return probe;
@@ -84,7 +77,7 @@ static void follow_ifunc(const struct matches *matches, struct match *match)
         if (offset && !offset[4])
             *offset = '\0';
         notice(selecting, "%s is an indirect function of %s; here it runs %s", match->name,
-               base_name(match->module->path), where);
+               tl_base_name(match->module->path), where);
     }
     const struct tl_function *chosen = tl_object_function_at(target->object, live - target->bias);
     match->module = target;
@@ -97,14 +90,10 @@ static int collect(void *context, const struct tl_function *function)
     struct matches *matches = context;
     if (!function->name)
         return 0;
-    if (matches->count == matches->room) {
-        size_t room = matches->room ? matches->room * 2 : 64;
-        struct match *grown = realloc(matches->items, room * sizeof *grown);
-        if (!grown)
-            return -ENOMEM;
-        matches->items = grown;
-        matches->room = room;
-    }
+    struct match *grown = tl_array_grown(matches->items, matches->count, &matches->room, sizeof *grown);
+    if (!grown)
+        return -ENOMEM;
+    matches->items = grown;
     struct match *match = &matches->items[matches->count++];
     *match = (struct match){.module = matches->module,
                             .function = function,
@@ -147,7 +136,7 @@ static char *event_name(const struct tl_spec *spec, const struct tl_module *modu
     if (spec->event && !spec->is_glob)
         snprintf(name, sizeof name, "%s", spec->event);
     else if (!function)
-        snprintf(name, sizeof name, "%s+0x%llx%s", base_name(module->path), (unsigned long long)offset, suffix);
+        snprintf(name, sizeof name, "%s+0x%llx%s", tl_base_name(module->path), (unsigned long long)offset, suffix);
     else if (offset)
         snprintf(name, sizeof name, "%s+0x%llx%s", function, (unsigned long long)offset, suffix);
     else
@@ -205,7 +194,7 @@ static int add_matches(struct matches *matches)
             return error;
     }
     if (distinct > 1 && !spec->is_glob)
-        notice(matches->selecting, "%s has %zu functions named %s: all are probed", base_name(matches->module->path),
+        notice(matches->selecting, "%s has %zu functions named %s: all are probed", tl_base_name(matches->module->path),
                distinct, spec->symbol);
     return 0;
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "probe/space.h"
 
+#include "base/array.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -68,15 +70,7 @@ void tl_space_free(struct tl_space *space)
 /* The first gap that ends above addr. */
 static size_t gap_at(const struct tl_space *space, uint64_t addr)
 {
-    size_t low = 0, high = space->count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (space->gaps[middle].end <= addr)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
+    return tl_array_upto(space->gaps, space->count, sizeof *space->gaps, offsetof(struct tl_gap, end), addr);
 }
 
 bool tl_space_is_free(const struct tl_space *space, uint64_t start, uint64_t end)

@@ -10,7 +10,7 @@
 
 #include "symbol/object.h"
 
-static const char *base_name(const char *path)
+const char *tl_base_name(const char *path)
 {
     const char *slash = strrchr(path, '/');
     return slash ? slash + 1 : path;
@@ -32,7 +32,7 @@ static bool is_library_name(const char *base, const char *name)
 
 static bool matches_name(const struct tl_module *module, const char *name)
 {
-    const char *base = base_name(module->path);
+    const char *base = tl_base_name(module->path);
     const char *soname = module->object ? tl_object_soname(module->object) : NULL;
     if (strcmp(base, name) == 0 || is_library_name(base, name))
         return true;
@@ -90,9 +90,10 @@ int tl_modules_find(const struct tl_modules *modules, const char *path, size_t f
     bool known = false;
     for (size_t i = 0; i < modules->count; i++) {
         const struct tl_module *module = &modules->modules[i];
-        bool matches = is_exe    ? module->is_exe
-                       : is_glob ? fnmatch(path, module->path, 0) == 0 || fnmatch(path, base_name(module->path), 0) == 0
-                                 : matches_name(module, path);
+        bool matches = is_exe ? module->is_exe
+                       : is_glob
+                           ? fnmatch(path, module->path, 0) == 0 || fnmatch(path, tl_base_name(module->path), 0) == 0
+                           : matches_name(module, path);
         known |= matches;
         if (matches && i >= from)
             return (int)i;
@@ -125,7 +126,7 @@ void tl_modules_describe_within(const struct tl_modules *modules, uint64_t addr,
     if (function && function->name) {
         snprintf(text, size, "%s+0x%llx", function->name, (unsigned long long)(addr - module->bias - function->addr));
     } else if (module) {
-        const char *base = base_name(module->path);
+        const char *base = tl_base_name(module->path);
         uint64_t from = module->object ? module->bias : module->start;
         snprintf(text, size, base[0] == '[' ? "%s+0x%llx" : "[%s]+0x%llx", base, (unsigned long long)(addr - from));
     } else {

@@ -235,13 +235,10 @@ static void settle(struct tl_object *object)
 
 static bool add_frame(struct tl_object *object, const struct frame *frame)
 {
-    if ((object->frame_count & (object->frame_count - 1)) == 0) { /* full: room for a power of two */
-        struct frame *grown =
-            realloc(object->frames, (object->frame_count ? object->frame_count * 2 : 1) * sizeof *grown);
-        if (!grown)
-            return false;
-        object->frames = grown;
-    }
+    struct frame *grown = tl_array_grown(object->frames, object->frame_count, &object->frame_room, sizeof *grown);
+    if (!grown)
+        return false;
+    object->frames = grown;
     object->frames[object->frame_count++] = *frame;
     return true;
 }
@@ -297,14 +294,8 @@ void object_need_frames(struct tl_object *object)
 
 const struct frame *object_frame_at(struct tl_object *object, uint64_t addr)
 {
-    size_t low = 0, high = object->frame_count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (object->frames[middle].addr <= addr)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    const struct frame *frame = low ? &object->frames[low - 1] : NULL;
+    size_t begun =
+        tl_array_upto(object->frames, object->frame_count, sizeof *object->frames, offsetof(struct frame, addr), addr);
+    const struct frame *frame = begun ? &object->frames[begun - 1] : NULL;
     return frame && addr - frame->addr < frame->size ? frame : NULL;
 }

@@ -10,6 +10,7 @@
 
 #include <elf.h>
 
+#include "base/array.h"
 #include "symbol/symbol.h"
 
 /* A piece of the file that was read, in one block with its bytes. */
@@ -82,12 +83,12 @@ struct tl_object {
     char **copies; /* names that had to be cut */
     size_t copy_count;
     struct frame *frames; /* by address, disjoint */
-    size_t frame_count;
+    size_t frame_count, frame_room;
     struct table unnamed;
     struct tl_function *all;
     size_t all_count;
     struct relocation *relocations; /* by name (NULL first), then addend */
-    size_t relocation_count;
+    size_t relocation_count, relocation_room;
     struct rseq_range *rseqs;
     size_t rseq_count;
     const char *soname_text;

@@ -59,13 +59,11 @@ static int keep(void *context, const Elf64_Rela *entry, const Elf64_Shdr *sectio
         relocation.name = symbol_name(object, entry, section);
     if (type != R_X86_64_IRELATIVE && !relocation.name)
         return 0;
-    if ((object->relocation_count & (object->relocation_count - 1)) == 0) { /* full: room for a power of two */
-        size_t room = object->relocation_count ? object->relocation_count * 2 : 1;
-        struct relocation *grown = realloc(object->relocations, room * sizeof *grown);
-        if (!grown)
-            return -ENOMEM;
-        object->relocations = grown;
-    }
+    struct relocation *grown =
+        tl_array_grown(object->relocations, object->relocation_count, &object->relocation_room, sizeof *grown);
+    if (!grown)
+        return -ENOMEM;
+    object->relocations = grown;
     object->relocations[object->relocation_count++] = relocation;
     return 0;
 }

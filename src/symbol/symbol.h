@@ -101,6 +101,8 @@ struct tl_modules {
 int tl_modules_read(pid_t pid, struct tl_modules *modules, struct tl_error *error);
 void tl_modules_free(struct tl_modules *modules);
 
+/* What stands behind the last slash of a path, inside it. Pure. */
+const char *tl_base_name(const char *path);
 /* The modules that PATH of a spec means: a full path (same file: device and inode, so symlinks work), a name as loaded
  * ("libc.so.6", "libc"), "EXE" for the program, a glob over paths and base names; NULL: all. Returns the first index >=
  * from that matches, or -ENOENT. */

@@ -11,14 +11,10 @@
 
 bool table_add(struct table *table, const struct tl_function *entry)
 {
-    if (table->count == table->capacity) {
-        size_t capacity = table->capacity ? table->capacity * 2 : 256;
-        struct tl_function *grown = realloc(table->entries, capacity * sizeof *grown);
-        if (!grown)
-            return false;
-        table->entries = grown;
-        table->capacity = capacity;
-    }
+    struct tl_function *grown = tl_array_grown(table->entries, table->count, &table->capacity, sizeof *grown);
+    if (!grown)
+        return false;
+    table->entries = grown;
     table->entries[table->count++] = *entry;
     return true;
 }
@@ -141,16 +137,10 @@ static bool better_name(const struct tl_function *a, const struct tl_function *b
 
 const struct tl_function *table_at(const struct table *table, uint64_t addr)
 {
-    size_t low = 0, high = table->count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (table->entries[middle].addr <= addr)
-            low = middle + 1;
-        else
-            high = middle;
-    }
     const struct tl_function *best = NULL;
-    for (size_t i = low; i-- > 0 && table->reach[i] > addr;) {
+    size_t begun =
+        tl_array_upto(table->entries, table->count, sizeof *table->entries, offsetof(struct tl_function, addr), addr);
+    for (size_t i = begun; i-- > 0 && table->reach[i] > addr;) {
         const struct tl_function *entry = &table->entries[i];
         if (best && entry->addr != best->addr)
             break;

@@ -56,13 +56,7 @@ int tl_explain_refusal(pid_t pid, int code, struct tl_error *error)
         return tl_fail(error, -EPERM,
                        "ptrace is forbidden to trapline itself (seccomp): in a container, allow it with "
                        "--cap-add SYS_PTRACE");
-    int scope = 0;
-    FILE *file = fopen("/proc/sys/kernel/yama/ptrace_scope", "re");
-    if (file) {
-        if (fscanf(file, "%d", &scope) != 1)
-            scope = 0;
-        fclose(file);
-    }
+    long scope = tl_kernel_setting("kernel/yama/ptrace_scope", 0);
     if (scope == 3)
         return tl_fail(error, -EPERM, "ptrace is switched off until the next boot (kernel.yama.ptrace_scope is 3)");
     if (scope > 0)

@@ -12,6 +12,7 @@
 #include "host/remote/internal.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -144,13 +145,7 @@ static const char *memory_limit(struct tl_remote *r)
 {
     enum { NEARLY = 64 };
     struct tl_remote_area *areas;
-    size_t count = 0, most = SIZE_MAX;
-    FILE *file = fopen("/proc/sys/vm/max_map_count", "re");
-    if (file) {
-        if (fscanf(file, "%zu", &most) != 1)
-            most = SIZE_MAX;
-        fclose(file);
-    }
+    size_t count = 0, most = (size_t)tl_kernel_setting("vm/max_map_count", LONG_MAX);
     if (tl_read_areas(r->pid, &areas, &count) == 0)
         tl_remote_areas_free(areas);
     if (count > most - NEARLY)

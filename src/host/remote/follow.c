@@ -11,6 +11,7 @@
  * wait for its child.
  */
 #include "host/remote/follow.h"
+#include "base/array.h"
 #include "host/remote/internal.h"
 
 #include <linux/kcmp.h>
@@ -105,14 +106,10 @@ bool tl_follow_keep(struct tl_remote *r, pid_t tid, int status)
 
 static bool add_member(struct tl_follow *f, struct tl_remote *r)
 {
-    if (f->count == f->room) {
-        size_t room = f->room ? f->room * 2 : 16;
-        struct tl_remote **more = realloc(f->members, room * sizeof *more);
-        if (!more)
-            return false;
-        f->members = more;
-        f->room = room;
-    }
+    struct tl_remote **members = tl_array_grown(f->members, f->count, &f->room, sizeof *members);
+    if (!members)
+        return false;
+    f->members = members;
     f->members[f->count++] = r;
     r->follow = f;
     return true;

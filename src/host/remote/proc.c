@@ -5,6 +5,8 @@
  */
 #include "host/remote/internal.h"
 
+#include "base/array.h"
+
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -57,6 +59,20 @@ long long tl_status_number(const char *status, const char *key, int base)
             return strtoll(line + length + 1, NULL, base);
     }
     return -1;
+}
+
+long tl_kernel_setting(const char *name, long otherwise)
+{
+    char path[96];
+    long value = otherwise;
+    snprintf(path, sizeof path, "/proc/sys/%s", name);
+    FILE *file = fopen(path, "re");
+    if (!file)
+        return otherwise;
+    if (fscanf(file, "%ld", &value) != 1)
+        value = otherwise;
+    fclose(file);
+    return value;
 }
 
 pid_t tl_innermost_pid(pid_t pid)
@@ -217,15 +233,8 @@ bool tl_is_ours(const struct tl_remote_area *area)
 
 const struct tl_remote_area *tl_area_at(const struct tl_remote_area *areas, size_t count, uint64_t addr)
 {
-    size_t low = 0, high = count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (areas[middle].end <= addr)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low < count && areas[low].start <= addr ? &areas[low] : NULL;
+    size_t below = tl_array_upto(areas, count, sizeof *areas, offsetof(struct tl_remote_area, end), addr);
+    return below < count && areas[below].start <= addr ? &areas[below] : NULL;
 }
 
 void tl_nap(unsigned microseconds)

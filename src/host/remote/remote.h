@@ -68,6 +68,9 @@ const struct tl_port *tl_remote_port(struct tl_remote *r);
 /* A person's text for the last failure of a port function of this handle; never NULL. */
 const char *tl_remote_last_error(const struct tl_remote *r);
 
+/* A number below /proc/sys ("vm/max_map_count"), or `otherwise` where it cannot be read. */
+long tl_kernel_setting(const char *name, long otherwise);
+
 /* A line of /proc/PID/maps. */
 struct tl_remote_area {
     uint64_t start, end, offset;

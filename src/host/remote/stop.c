@@ -16,6 +16,8 @@
  */
 #include "host/remote/internal.h"
 
+#include "base/array.h"
+
 #include <elf.h>
 #include <linux/kcmp.h>
 #include <sched.h>
@@ -87,14 +89,10 @@ bool tl_in_restartable_call(const struct user_regs_struct *regs)
 
 struct tl_task *tl_add_task(struct tl_remote *r, pid_t tid)
 {
-    if (r->task_count == r->task_room) {
-        size_t room = r->task_room ? r->task_room * 2 : 16;
-        struct tl_task *more = realloc(r->tasks, room * sizeof *more);
-        if (!more)
-            return NULL;
-        r->tasks = more;
-        r->task_room = room;
-    }
+    struct tl_task *tasks = tl_array_grown(r->tasks, r->task_count, &r->task_room, sizeof *tasks);
+    if (!tasks)
+        return NULL;
+    r->tasks = tasks;
     struct tl_task *task = &r->tasks[r->task_count++];
     *task = (struct tl_task){.tid = tid};
     return task;
