@@ -6,6 +6,20 @@
 
 #include "probe/selecting.h"
 
+static enum place_exit exit_of(const struct tl_place *place)
+{
+    if (!place->exit)
+        return PLACE_NO_EXIT;
+    switch ((enum tl_exit_kind)(place->exit - 1)) {
+    case TL_EXIT_RET:
+        return PLACE_EXIT_RET;
+    case TL_EXIT_TAIL:
+        return PLACE_EXIT_TAIL;
+    default:
+        return PLACE_EXIT_MAYBE;
+    }
+}
+
 static int select_all(struct tl_selecting *selecting, struct place_request *requests, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
@@ -57,7 +71,8 @@ int places_find(struct place_request *requests, size_t count, const struct modul
         answer(&selection, requests);
         for (size_t i = 0; i < selection.place_count; i++) {
             const struct tl_place *place = &selection.places[i];
-            places->places[i] = (struct place){place->addr, place->probe, place->site, place->exit, place->why};
+            places->places[i] =
+                (struct place){place->addr, place->probe, place->site, (uint8_t)exit_of(place), place->why};
         }
         places->count = selection.place_count;
         places->sites = selection.sites;

@@ -21,10 +21,17 @@ struct place_request {
     struct tl_part parts[PLACE_PARTS_MAX];
 };
 
+enum place_exit {
+    PLACE_NO_EXIT,
+    PLACE_EXIT_RET,
+    PLACE_EXIT_TAIL, /* a jump to another function */
+    PLACE_EXIT_MAYBE /* a jump that may stay inside */
+};
+
 struct place {
     uint64_t addr;
     uint32_t request, site; /* indices; site UINT32_MAX where refused */
-    uint8_t exit;           /* enum tl_exit_kind + 1, or 0: not an exit */
+    uint8_t exit;           /* enum place_exit */
     uint8_t why;            /* enum tl_why */
 };
 

@@ -50,7 +50,7 @@ int tl_jump_probes_register(struct tl_jump_probe *const *probes, size_t count, s
 int tl_jump_probes_unregister(struct tl_jump_probe *const *probes, size_t count, size_t *failed);
 int tl_jump_probe_enable(struct tl_jump_probe *probe);
 int tl_jump_probe_disable(struct tl_jump_probe *probe);
-/* Calls that the handler did not see because a handler ran on the thread already. 0 or -ENOENT. Async-signal-safe. */
+/* Calls that the handler did not see because a handler ran on the thread already. 0, -ENOENT, -EDEADLK. */
 int tl_jump_probe_missed(const struct tl_jump_probe *probe, uint64_t *missed);
 
 #pragma GCC visibility pop

@@ -121,12 +121,11 @@ int tl_probe_enable(struct tl_probe *probe);
 int tl_probe_disable(struct tl_probe *probe);
 
 /* How many hits came to nothing because a handler ran on this thread already, or because no room was left for a thread
- * (more than 1,024 at once in handlers). Stays until it is registered again. 0 or -ENOENT. Async-signal-safe, and
- * allowed in handlers. */
+ * (more than 1,024 at once in handlers). 0, -ENOENT, -EDEADLK from a handler. */
 int tl_probe_missed(const struct tl_probe *probe, uint64_t *missed);
 
 /* Where a registered probe sits: the address of the instruction, and how it is reached: "nop", "jump", "jump-punned" or
- * "int3" (static text). Either pointer may be NULL. 0 or -ENOENT. */
+ * "int3" (static text). Either pointer may be NULL. 0, -ENOENT, -EDEADLK from a handler. */
 int tl_probe_place(const struct tl_probe *probe, void **address, const char **tactic);
 
 #pragma GCC visibility pop

@@ -79,7 +79,7 @@ int tl_return_probe_enable(struct tl_return_probe *probe);
 int tl_return_probe_disable(struct tl_return_probe *probe);
 
 /* Calls that were not followed, and returns that were not reported, because a handler ran on the thread already or
- * max_active was reached. 0 or -ENOENT. Async-signal-safe. */
+ * max_active was reached. 0, -ENOENT, -EDEADLK. */
 int tl_return_probe_missed(const struct tl_return_probe *probe, uint64_t *missed);
 
 #pragma GCC visibility pop

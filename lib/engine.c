@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The lock, the host, and what has to be there before the first hit.
+ *
+ * Fork: the lock is taken around it, so that the child finds a state that holds together. The host does the same with
+ * its own; since handlers of pthread_atfork for the time before run in reverse order, ours have to be set up behind it.
+ */
+#include "engine.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+#include "hit/broker.h"
+#include "notifiers.h"
+
+enum { PAGE = 4096, POOL = 256, POOL_LEAST = 64 };
+
+struct engine engine;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void before_fork(void)
+{
+    pthread_mutex_lock(&lock);
+}
+
+static void after_fork(void)
+{
+    pthread_mutex_unlock(&lock);
+}
+
+static void in_child(void)
+{
+    tl_call_forked();
+    notifiers_forked();
+    pthread_mutex_unlock(&lock);
+}
+
+int engine_enter(void)
+{
+    if (tl_call_inside() || notifiers_inside())
+        return -EDEADLK;
+    pthread_mutex_lock(&lock);
+    return 0;
+}
+
+void engine_end(void)
+{
+    pthread_mutex_unlock(&lock);
+}
+
+/* Memory from the kernel, zero, or NULL. */
+static void *map(size_t size)
+{
+    long at = tl_self_call(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                           -1, 0);
+    return at < 0 && at > -PAGE ? NULL : (void *)(uintptr_t)at; /* NOLINT: an address */
+}
+
+/* See that threads find records. Blocks begin with a page that stops a handler which needs too much stack. */
+static int provide_records(void)
+{
+    if (tl_call_records_free() >= POOL_LEAST)
+        return 0;
+    size_t pool_size = (tl_call_pool_size(POOL) + PAGE - 1) & ~(size_t)(PAGE - 1);
+    size_t memory_size = (size_t)POOL * TL_CALL_THREAD_BYTES;
+    void *pool = map(pool_size);
+    char *memory = pool ? map(memory_size) : NULL;
+    if (!memory) {
+        if (pool)
+            tl_self_call(SYS_munmap, (long)(uintptr_t)pool, (long)pool_size, 0, 0, 0, 0);
+        return -ENOMEM;
+    }
+    for (size_t i = 0; i < POOL; i++)
+        if (tl_self_call(SYS_mprotect, (long)(uintptr_t)(memory + i * TL_CALL_THREAD_BYTES), PAGE, PROT_NONE, 0, 0, 0))
+            break; /* out of mappings: it serves without */
+    struct tl_self_range stacks = {(uintptr_t)memory, (uintptr_t)memory + memory_size};
+    if (tl_self_add_stacks(engine.self, &stacks)) {
+        tl_self_call(SYS_munmap, (long)(uintptr_t)pool, (long)pool_size, 0, 0, 0, 0);
+        tl_self_call(SYS_munmap, (long)(uintptr_t)memory, (long)memory_size, 0, 0, 0, 0);
+        return -ENOMEM;
+    }
+    tl_call_pool_add(pool, memory, POOL);
+    return 0;
+}
+
+static int open_host(struct tl_error *error)
+{
+    struct tl_self_range own[] = {{(uintptr_t)__start_trapline_text, (uintptr_t)__stop_trapline_text},
+                                  {(uintptr_t)__start_trapline_hit, (uintptr_t)__stop_trapline_hit}};
+    int code = tl_self_open(own, sizeof own / sizeof *own, &engine.self, error);
+    if (code)
+        return code;
+    struct tl_call_platform platform = {
+        .peek = onhit_peek, .emulate = onhit_emulate, .errno_offset = (int64_t)((uintptr_t)&errno - onhit_fs_base())};
+    tl_call_setup(&platform);
+    code = -pthread_atfork(before_fork, after_fork, in_child);
+    if (code) {
+        tl_self_close(engine.self);
+        engine.self = NULL;
+        return tl_fail(error, code, "out of memory");
+    }
+    return 0;
+}
+
+/* Arming fails for good where the threads cannot be stopped. Where a guard is impossible, there are probes without
+ * traps. */
+static int arm(struct tl_error *error)
+{
+    unsigned long long adds = engine.modules.adds, subs = engine.modules.subs;
+    bool known = engine.modules.known;
+    int code = modules_refresh(&engine.modules, error);
+    if (code)
+        return code;
+    if (known && adds == engine.modules.adds && subs == engine.modules.subs && engine.asked)
+        return 0;
+    code = tl_self_arm(engine.self, &engine.modules.loaded, error);
+    if (code == -EPERM || code == -EAGAIN || code == -ENOMEM || code == -EMFILE) {
+        modules_forget(&engine.modules); /* so that it is tried again */
+        return code;
+    }
+    const struct tl_site **guards = NULL;
+    size_t guard_count = 0;
+    if (tl_self_guards(engine.self, &guards, &guard_count)) {
+        modules_forget(&engine.modules);
+        return tl_fail(error, -ENOMEM, "out of memory");
+    }
+    free(engine.guards);
+    engine.guards = guards;
+    engine.guard_count = guard_count;
+    engine.asked = true;
+    engine.traps = tl_self_armed(engine.self);
+    if (engine.traps)
+        notifiers_attach(tl_self_broker(engine.self));
+    return 0;
+}
+
+int engine_begin(struct tl_error *error)
+{
+    if (engine_enter())
+        return tl_fail(error, -EDEADLK, "called from a handler");
+    int code = engine.self ? 0 : open_host(error);
+    if (!code)
+        code = arm(error);
+    if (!code && provide_records())
+        code = tl_fail(error, -ENOMEM, "no memory for the stacks of handlers");
+    if (code)
+        engine_end();
+    return code;
+}
+
+/* Bytes as they are in the text, where `site` has put others. */
+static void overlay(const struct tl_site *site, const uint8_t *ours, uint64_t addr, uint8_t *bytes, size_t size)
+{
+    for (unsigned k = 0; k < site->own_length; k++) {
+        uint64_t at = site->addr + k - addr;
+        if (at < size && (!ours || bytes[at] == ours[k]))
+            bytes[at] = site->text[k];
+    }
+}
+
+int engine_read(void *unused, uint64_t addr, void *bytes, size_t size)
+{
+    (void)unused;
+    int error = tl_self_read(engine.self, addr, bytes, size);
+    if (error)
+        return error;
+    for (size_t i = 0; i < engine.guard_count; i++)
+        if (engine.guards[i]->addr < addr + size && addr < engine.guards[i]->addr + TL_INSN_MAX)
+            overlay(engine.guards[i], NULL, addr, bytes, size);
+    for (size_t i = sites_at(addr < TL_INSN_MAX ? 0 : addr - TL_INSN_MAX); i < engine.site_count; i++) {
+        if (engine.sites[i]->plan.addr >= addr + size)
+            break;
+        if (engine.sites[i]->patched)
+            overlay(&engine.sites[i]->plan, engine.sites[i]->bytes, addr, bytes, size);
+    }
+    return 0;
+}
+
+int engine_publish(struct site *const *more, size_t count, struct tl_error *error)
+{
+    size_t used = 0, most = engine.site_count + engine.replaced_count + count;
+    const struct tl_traps_part **parts = calloc(most + 1, sizeof(struct tl_traps_part *));
+    if (!parts)
+        return tl_fail(error, -ENOMEM, "out of memory");
+    for (size_t i = 0; i < engine.replaced_count; i++)
+        parts[used++] = engine.replaced[i]->part;
+    for (size_t i = 0; i < engine.site_count; i++)
+        parts[used++] = engine.sites[i]->part;
+    for (size_t i = 0; i < count; i++)
+        parts[used++] = more[i]->part;
+    int code = tl_self_publish(engine.self, parts, used, error);
+    free(parts);
+    return code;
+}

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What runs at a site: its users' actions, in order of registration. Exits that may be none come last, behind the
+ * action that executes a jump which stays inside: its result, not 0, ends the list there.
+ *
+ * Each list has two pieces of memory, of which one is in force and the other is quiet. So an action can always be taken
+ * out, also when no memory is left. Before an update returns, what was in force has become quiet: all threads have
+ * passed a barrier, and none is in it.
+ */
+#include <errno.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "engine.h"
+
+/* A probe gives two actions where its post handler runs in front of the copy; one more for `stay`. */
+static size_t most_actions(size_t users)
+{
+    return 2 * users + 1;
+}
+
+static int reserve(struct lists *lists, size_t actions)
+{
+    if (actions <= lists->room || actions <= lists->larger_room)
+        return 0;
+    size_t size = (tl_call_list_size(actions) + 15) & ~(size_t)15;
+    void *first = aligned_alloc(16, size), *second = aligned_alloc(16, size);
+    if (!first || !second) {
+        free(first);
+        free(second);
+        return -ENOMEM;
+    }
+    free(lists->larger[0]);
+    free(lists->larger[1]);
+    lists->larger[0] = first;
+    lists->larger[1] = second;
+    lists->larger_room = actions;
+    return 0;
+}
+
+static struct tl_call_action *scratch; /* room for the actions of one site */
+static size_t scratch_room;
+
+int lists_reserve(struct site *site, size_t users)
+{
+    if (users > site->user_room) {
+        size_t room = users < 4 ? 4 : users + users / 2;
+        struct user *grown = realloc(site->users, room * sizeof *grown);
+        if (!grown)
+            return -ENOMEM;
+        site->users = grown;
+        site->user_room = room;
+    }
+    if (most_actions(site->user_room) > scratch_room) {
+        size_t room = most_actions(site->user_room) * 2;
+        struct tl_call_action *grown = realloc(scratch, room * sizeof *grown);
+        if (!grown)
+            return -ENOMEM;
+        scratch = grown;
+        scratch_room = room;
+    }
+    int error = reserve(&site->before, most_actions(site->user_room));
+    return !error && site->has_after ? reserve(&site->behind, site->user_room) : error;
+}
+
+bool site_is_used(const struct site *site)
+{
+    for (size_t i = 0; i < site->user_count; i++)
+        if (site->users[i].entry->enabled)
+            return true;
+    return false;
+}
+
+static struct tl_call_action of_probe(const struct entry *entry, enum tl_call_kind kind)
+{
+    struct tl_call_action action = {.kind = kind,
+                                    .flags = (uint32_t)entry->probe.flags & (TL_PROBE_GENERAL | TL_PROBE_OWN_STACK),
+                                    .probe = (struct tl_probe *)(uintptr_t)entry->key,
+                                    .fault = entry->probe.fault,
+                                    .break_handler = entry->probe.break_handler};
+    if (kind == TL_CALL_PRE)
+        action.pre = entry->probe.pre;
+    else
+        action.post = entry->probe.post;
+    return action;
+}
+
+static struct tl_call_action of_return(const struct entry *entry, enum tl_call_kind kind)
+{
+    return (struct tl_call_action){.kind = kind,
+                                   .flags = (uint32_t)entry->returns.flags & (TL_PROBE_GENERAL | TL_PROBE_OWN_STACK),
+                                   .calls = entry->calls};
+}
+
+static struct tl_call_action of_jump(const struct entry *entry)
+{
+    uint32_t bytes = entry->jump.stack_bytes;
+    return (struct tl_call_action){
+        .kind = TL_CALL_JUMP, .jump = entry->jump.handler, .stack_bytes = bytes ? bytes : TL_JUMP_STACK_DEFAULT};
+}
+
+/* The actions in front of the instruction. */
+static size_t before(struct site *site, struct tl_call_action *actions)
+{
+    size_t count = 0;
+    bool may_stay = false;
+    for (size_t i = 0; i < site->user_count; i++) {
+        const struct entry *entry = site->users[i].entry;
+        if (!entry->enabled)
+            continue;
+        switch (site->users[i].role) {
+        case ROLE_PROBE:
+            actions[count++] = of_probe(entry, TL_CALL_PRE);
+            if (entry->probe.post && !site->has_after && site->transfers)
+                actions[count++] = of_probe(entry, TL_CALL_POST);
+            break;
+        case ROLE_ENTRY:
+            actions[count++] = of_return(entry, TL_CALL_ENTRY);
+            break;
+        case ROLE_EXIT:
+            actions[count++] = of_return(entry, TL_CALL_EXIT);
+            break;
+        case ROLE_TAIL:
+            actions[count++] = of_return(entry, TL_CALL_TAIL);
+            break;
+        case ROLE_JUMP:
+            actions[count++] = of_jump(entry);
+            break;
+        case ROLE_TAIL_IF:
+            may_stay = true;
+            break;
+        }
+    }
+    if (may_stay)
+        actions[count++] = (struct tl_call_action){.kind = TL_CALL_PRE,
+                                                   .flags = TL_PROBE_GENERAL | TL_PROBE_OWN_STACK,
+                                                   .probe = &site->stay->probe,
+                                                   .pre = stay_inside};
+    for (size_t i = 0; may_stay && i < site->user_count; i++)
+        if (site->users[i].role == ROLE_TAIL_IF && site->users[i].entry->enabled)
+            actions[count++] = of_return(site->users[i].entry, TL_CALL_TAIL);
+    return count;
+}
+
+static size_t behind(const struct site *site, struct tl_call_action *actions)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < site->user_count; i++) {
+        const struct user *user = &site->users[i];
+        if (user->role == ROLE_PROBE && user->entry->enabled && user->entry->probe.post)
+            actions[count++] = of_probe(user->entry, TL_CALL_POST);
+    }
+    return count;
+}
+
+/* The next list of these actions into force. What was there before may still be in use: the other memory's, or that of
+ * `left`. */
+static void put(struct lists *lists, struct tl_call_place place, size_t count)
+{
+    if (!count && !lists->current)
+        return;
+    if (lists->larger_room) {
+        memcpy(lists->left, lists->memory, sizeof lists->left);
+        memcpy(lists->memory, lists->larger, sizeof lists->memory);
+        memset(lists->larger, 0, sizeof lists->larger);
+        lists->room = lists->larger_room;
+        lists->larger_room = 0;
+    }
+    struct tl_call_list *next = lists->memory[lists->current == lists->memory[0]];
+    place.index = lists->index;
+    if (count)
+        tl_call_list_init(next, &place, scratch, count);
+    lists->old = tl_call_swap(lists->index, count ? next : NULL);
+    lists->current = count ? next : NULL;
+}
+
+static void settle(struct lists *lists)
+{
+    for (unsigned turn = 0; lists->old && !tl_call_quiet(lists->old); turn++) {
+        if (turn < 100)
+            sched_yield();
+        else
+            nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
+    }
+    lists->old = NULL;
+    free(lists->left[0]);
+    free(lists->left[1]);
+    memset(lists->left, 0, sizeof lists->left);
+}
+
+void lists_update(struct site *const *sites, size_t count)
+{
+    bool used = false;
+    for (size_t i = 0; i < count; i++) {
+        struct site *site = sites[i];
+        bool posts = site->transfers && !site->has_after;
+        struct tl_call_place place = {.address = site->plan.addr, .emulation = posts ? &site->emulation : NULL};
+        put(&site->before, place, before(site, scratch));
+        if (site->has_after)
+            put(&site->behind, (struct tl_call_place){.address = site->next}, behind(site, scratch));
+        used = used || site->before.old || site->behind.old;
+    }
+    while (used && tl_self_barrier(engine.self, NULL))
+        sched_yield(); /* a thread that could not be stopped in time, where there is no membarrier */
+    for (size_t i = 0; i < count; i++) {
+        settle(&sites[i]->before);
+        settle(&sites[i]->behind);
+    }
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What runs on hits, beside the runtime: built for general registers only, as that is.
+ */
+#include <errno.h>
+
+#include "engine.h"
+#include "hit/broker.h"
+
+uint64_t onhit_fs_base(void)
+{
+    uint64_t base;
+    __asm__("mov %%fs:0, %0" : "=r"(base)); /* in every thread of the C libraries */
+    return base;
+}
+
+int onhit_emulate(const struct tl_emulation *emulation, struct tl_regs *regs)
+{
+    (void)emulation;
+    (void)regs;
+    return -EFAULT;
+}
+
+/* A jump that may leave the function or not, at an exit: executed here if it stays inside, so that the actions behind
+ * see only jumps that leave. */
+int stay_inside(struct tl_probe *probe, struct tl_regs *regs)
+{
+    const struct stay *stay = probe->context;
+    struct tl_regs after = *regs;
+    if (onhit_emulate(&stay->emulation, &after))
+        return 0; /* it faults: let the program's own instruction do so */
+    bool inside = after.rip == stay->emulation.next;
+    for (unsigned i = 0; i < stay->part_count; i++)
+        inside = inside || after.rip - stay->parts[i].addr < stay->parts[i].size;
+    if (inside)
+        *regs = after;
+    return inside;
+}
+
+bool onhit_peek(uint64_t addr, uint64_t *word)
+{
+    if (engine.traps && tl_broker_may_load(tl_self_broker(engine.self), onhit_fs_base(), true))
+        return tl_fault_load(addr, word);
+    return tl_self_read(engine.self, addr, word, sizeof *word) == 0;
+}
