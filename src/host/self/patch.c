@@ -2,7 +2,8 @@
  *
  * Changes of the text of this process. First everything is looked at: all bytes are as expected, all pages private (a
  * write to a shared one would change the file). Then they are written in the order of protocol.c, if the broker is
- * there to receive who meets a breakpoint; else while all other threads stand still.
+ * there to receive who meets a breakpoint; else while all other threads stand still. Where there is no other thread
+ * they are just written.
  */
 #include "host/self/internal.h"
 #include "host/self/protocol.h"
@@ -187,7 +188,7 @@ int tl_patch(struct tl_self *self, const struct tl_patch *patches, size_t count,
     int result = tl_writing_begin(&w, self, patches, count, failed, error);
     if (result)
         return result;
-    if (!self->armed) {
+    if (!self->armed || tl_world_threads() == 1) {
         result = write_stopped(&w, error);
     } else {
         result = tl_protocol_run(w.changes, count, &port, &w);
