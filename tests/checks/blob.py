@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""What is injected into other programs: general registers only, one syscall, nothing to write, at home at any address.
+"""What is injected into other programs: general registers only, system calls only where they are meant to be, nothing to
+write, at home at any address.
 
     blob.py BLOB_ELF OBJECT...     the linked image, and the objects or archives that it was made of
     blob.py --self-test COMPILER...
@@ -26,6 +27,10 @@ VECTOR = re.compile(r"%(?:[xyz]mm\d+|mm[0-7]|st\b|k[0-7]\b|bnd\d|tmm\d)")
 STATE = re.compile(r"^(?:f(?!s$)[a-z0-9]+|emms|femms|vzero\w+|v?ldmxcsr|v?stmxcsr|xsave\w*|xrstor\w*|tilerelease|"
                    r"ldtilecfg|sttilecfg|maskmov\w*|vmaskmov\w*)$")
 ENTRIES = re.compile(r"^(?:syscall|sysenter|int\d?|into|int1|hlt|in|out|ins\w|outs\w|cli|sti|iret\w?|sysret\w?|sysexit\w?)$")
+# The functions that may hold a system call, one each: reading the program's memory on a hit; the broker and the guards.
+MAY_CALL = {"copy", "tl_kernel", "tl_broker_entry", "tl_broker_restorer", "tl_guard_drowsy"}
+# On a hit, from here on, only the first of them may be reached; or the others by way of the one that asks for the mask.
+HIT, ON_A_HIT, ASKS = {"tl_blob_enter", "tl_blob_claim"}, {"copy"}, "tl_broker_may_load"
 RELATIVE = {"R_X86_64_PC32", "R_X86_64_PLT32", "R_X86_64_PC64", "R_X86_64_PC8", "R_X86_64_PC16"}
 
 
@@ -40,35 +45,74 @@ def code_sections(files):
 
 
 def instructions(files):
-    """(mnemonic, operands) of each instruction."""
+    """(function, mnemonic, operands, function called or None) of each instruction. A symbol begins a function, a local label
+    does not."""
     sections = [word for name in code_sections(files) for word in ("-j", name)]
-    text = common.run(["objdump", "-d", "-z", "-w", "--no-show-raw-insn", "--no-addresses", *sections, *files]) if sections else ""
+    text = common.run(["objdump", "-d", "-r", "-z", "-w", "--no-show-raw-insn", "--no-addresses", *sections, *files]) if sections else ""
+    found, function = [], None
     for line in text.splitlines():
+        head = re.match(r"^<(\S+)>:$", line)
+        if head:
+            function = head.group(1).split(".")[0]
         if not line.startswith(("\t", " ")):
             continue
-        words = line.split("#")[0].split()
+        relocation = re.search(r"\bR_X86_64_(?:PLT32|PC32)\s+([A-Za-z_]\w*)", line)
+        words = line.split("R_X86_64")[0].split("#")[0].split()
         while words and (words[0] in PREFIXES or words[0].startswith("rex")):
             words.pop(0)
-        if words:
-            yield words[0], " ".join(words[1:])
+        if not words:
+            continue
+        target = None
+        if words[0].startswith(("call", "j")):
+            near = re.search(r"<([A-Za-z_]\w*)[^>+]*>", " ".join(words[1:]))
+            target = relocation.group(1) if relocation else near.group(1) if near else None
+        found.append((function, words[0], " ".join(words[1:]), target))
+    return found
+
+
+def reachable(calls, roots):
+    """Functions that can be called from the roots, each with how it was come to."""
+    todo, ways = list(roots), {root: [root] for root in roots}
+    while todo:
+        name = todo.pop()
+        for callee in calls.get(name, ()):
+            if callee not in ways:
+                ways[callee] = ways[name] + [callee]
+                todo.append(callee)
+    return ways
+
+
+def check_entries(entries, calls):
+    """`entries`: (function, instruction) of each way into the kernel."""
+    problems = [f"a way into the kernel in {function}: {shown}" for function, shown in entries
+                if shown != "syscall" or function not in MAY_CALL]
+    functions = [function for function, _ in entries]
+    problems += [f"more than one system call in {name}" for name in sorted(set(functions)) if functions.count(name) > 1]
+    if not entries:
+        problems.append("no system call at all")
+    without = {name: callees for name, callees in calls.items() if name != ASKS}
+    for name, way in reachable(without, HIT & set(calls)).items():
+        if name in functions and name not in ON_A_HIT:
+            problems.append("a system call on a hit: " + " ".join(way))
+    return problems
 
 
 def check_code(files):
-    problems, entries, count = [], [], 0
-    for mnemonic, operands in instructions(files):
-        count += 1
+    problems, entries, calls = [], [], {}
+    for function, mnemonic, operands, target in instructions(files):
         shown = f"{mnemonic} {operands}".strip()
+        calls.setdefault(function, set())
+        if target and target != function:
+            calls[function].add(target)
         if "(bad)" in shown or mnemonic.startswith("."):
             problems.append(f"no instruction: {shown}")
         elif VECTOR.search(operands) or STATE.match(mnemonic):
             problems.append(f"vector or x87 state: {shown}")
         elif ENTRIES.match(mnemonic):
-            entries.append(shown)
-    if count == 0:
+            entries.append((function, shown))
+    if not calls:
         problems.append("no code at all")
-    if entries != ["syscall"]:
-        problems.append(f"ways into the kernel, of which there should be one syscall: {entries}")
-    return problems
+    return problems + check_entries(entries, calls)
 
 
 def check_sections(file, linked):
@@ -105,7 +149,7 @@ def check(elf, objects):
     return problems
 
 
-GOOD = "long f(long x) { long r; __asm__ volatile(\"syscall\" : \"=a\"(r) : \"a\"(x) : \"rcx\", \"r11\", \"memory\"); return r; }\n"
+GOOD = "__attribute__((noinline)) long tl_kernel(long x) { long r; __asm__ volatile(\"syscall\" : \"=a\"(r) : \"a\"(x) : \"rcx\", \"r11\", \"memory\"); return r; }\n"
 SAMPLES = {
     "a good one": ("static const int table[4] = {3, 1, 4, 1}; int g(unsigned i) { return table[i & 3]; }", None),
     "fs as a prefix": ('void g(void) { __asm__("mov %%fs:0, %%rax" ::: "rax"); }', None),
@@ -119,8 +163,17 @@ SAMPLES = {
     "a vector register under an idle prefix": ('void g(void) { __asm__(".byte 0x48; emms"); }', "emms"),
     "the whole state": ('void g(char *p) { __asm__("fxsave (%0)" :: "r"(p)); }', "fxsave"),
     "vzeroupper": ('void g(void) { __asm__("vzeroupper"); }', "vzeroupper"),
-    "a second syscall": ('void g(void) { __asm__("syscall"); }', "one syscall"),
-    "the old way in": ('void g(void) { __asm__("int $0x80"); }', "one syscall"),
+    "a syscall elsewhere": ('void g(void) { __asm__("syscall"); }', "kernel in g"),
+    "the old way in": ('void g(void) { __asm__("int $0x80"); }', "kernel in g"),
+    "the old way where there may be one": ('void tl_broker_entry(void) { __asm__("int $0x80"); }', "kernel in tl_broker_entry"),
+    "two in one place": ('void tl_broker_entry(void) { __asm__("syscall"); __asm__("syscall"); }', "more than one"),
+    "a hit that reads memory": (
+        '__attribute__((noinline)) static void copy(void) { __asm__("syscall"); } void tl_blob_enter(void) { copy(); __asm__(""); }', None),
+    "a hit that asks for the mask": (
+        '__attribute__((noinline)) void tl_broker_may_load(void) { tl_kernel(1); __asm__(""); } void tl_blob_enter(void) { tl_broker_may_load(); __asm__(""); }', None),
+    "a hit that asks for anything": (
+        '__attribute__((noinline)) void h(void) { tl_kernel(1); __asm__(""); } void tl_blob_enter(void) { h(); __asm__(""); }', "on a hit: tl_blob_enter h tl_kernel"),
+    "a jump that does": ('void tl_blob_claim(void) { __asm__("jmp tl_kernel"); }', "on a hit: tl_blob_claim tl_kernel"),
     "something to write": ("int counter = 1; int *g(void) { return &counter; }", "can be written"),
     "something to clear": ("static int counter; int g(void) { return ++counter; }", "can be written"),
     "a thread's variable": ("static _Thread_local int t; int g(void) { return ++t; }", "can be written"),
@@ -151,7 +204,7 @@ def self_test(compiler):
         with tempfile.TemporaryDirectory() as folder:
             common.expect(name, check(*build(compiler, GOOD + source, folder)), wanted)
     with tempfile.TemporaryDirectory() as folder:
-        common.expect("no syscall", check(*build(compiler, "int g(void) { return 1; }", folder)), "one syscall: []")
+        common.expect("no syscall", check(*build(compiler, "int g(void) { return 1; }", folder)), "no system call")
         common.expect("no code", check(*build(compiler, "const int x = 1;", folder)), "no code")
 
 
