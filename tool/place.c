@@ -393,13 +393,21 @@ int place_probes_followed(struct placed *placed, const struct options *options, 
                      .options = options, .specs = specs, .spec_count = spec_count, .count = count, .matched = matched});
 }
 
+/* What was assembled for the one is right for the other. */
+static bool is_alike(const struct tl_remote_facts *a, const struct tl_remote_facts *b)
+{
+    return a->no_syscalls == b->no_syscalls && a->no_clock == b->no_clock && a->fsgsbase == b->fsgsbase &&
+           a->fs_self == b->fs_self && a->tid_offset == b->tid_offset;
+}
+
 int place_copy(struct placed *placed, struct placed *parent)
 {
     struct placed *lender = parent->lender ? parent->lender : parent;
     struct tl_remote *remote = placed->remote;
     struct tl_error error;
-    if (!parent->in_place || !(placed->blob = malloc(tl_blob_size)))
-        return -ENOMEM;
+    if (!parent->in_place || !is_alike(tl_remote_facts(remote), tl_remote_facts(parent->remote)) ||
+        !(placed->blob = malloc(tl_blob_size)))
+        return -EINVAL;
     placed->modules = lender->modules;
     placed->selection = lender->selection;
     placed->assembly = lender->assembly;
@@ -441,17 +449,21 @@ int place_remove(struct placed *placed)
     return error;
 }
 
-void place_withdraw(struct placed *placed)
+int place_withdraw(struct placed *placed)
 {
-    if (placed->in_place && tl_apply_remove(&placed->applied, 0) == 0)
+    int error = placed->in_place ? tl_apply_remove(&placed->applied, 0) : 0;
+    if (!error) {
         placed->in_place = false;
+        error = tl_remote_remove(placed->remote, NULL);
+    }
+    return error;
 }
 
 void place_leave(struct placed *placed)
 {
     struct tl_error error;
     place_remove(placed);
-    if (placed->region.area && !placed->stuck && tl_remote_remove(placed->remote, &error))
+    if (placed->remote && !placed->stuck && tl_remote_remove(placed->remote, &error))
         complain("%s", error.text);
     memset(&placed->region, 0, sizeof placed->region);
 }

@@ -44,8 +44,9 @@ int place_copy(struct placed *placed, struct placed *parent);
 
 /* Take the probes out: text, trampolines, runtime. 0 or -errno, said on stderr. */
 int place_remove(struct placed *placed);
-/* The same under a stop, without waiting for threads that are inside a probe; silent. Call place_remove then. */
-void place_withdraw(struct placed *placed);
+/* The same under a stop, and all our memory with them, without waiting for threads that are inside a probe (-EAGAIN);
+ * silent. */
+int place_withdraw(struct placed *placed);
 /* And the memory that is shared with the target: from here on the hit area cannot be read. */
 void place_leave(struct placed *placed);
 

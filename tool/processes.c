@@ -12,9 +12,10 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 /* END_WAIT_MS: a signal may come between the look and the wait. */
-enum { ABANDON_MS = 1000, END_WAIT_MS = 200 };
+enum { ABANDON_MS = 1000, END_WAIT_MS = 200, LEAVE_PATIENCE_NS = 2000000000 };
 
 static struct process *add(struct processes *processes, struct tl_remote *remote)
 {
@@ -71,6 +72,16 @@ static void abandon(struct tl_remote *remote)
     tl_remote_poll(remote, ABANDON_MS, &gone, &status);
 }
 
+/* There may be many of them, with a few files each. A command that was launched has the old limit. */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
 int processes_begin(struct processes *processes)
 {
     const struct options *options = processes->options;
@@ -86,6 +97,8 @@ int processes_begin(struct processes *processes)
         complain("%s", error.text);
         return EXIT_FAILED;
     }
+    if (options->follow)
+        raise_descriptor_limit();
     struct process *process = add(processes, remote);
     processes->matched = calloc(options->spec_count, sizeof *processes->matched);
     int status = EXIT_FAILED;
@@ -116,13 +129,25 @@ int processes_release(struct processes *processes)
     return 0;
 }
 
+/* In the end those that are born yet only get rid of what they inherited. */
+static void came_late(struct tl_remote *remote)
+{
+    tl_remote_remove(remote, NULL);
+    tl_follow_leave(remote);
+    tl_remote_close(remote);
+}
+
 /* A process that is only known to us so that it can be let go in the end has nothing in place. */
 static void came(struct processes *processes, const struct tl_follow_event *event)
 {
+    if (processes->removed) {
+        came_late(event->remote);
+        return;
+    }
     const struct options *options = processes->options;
     struct process *process = add(processes, event->remote), *parent = find(processes, event->forked_from);
     bool count = processes->report->count;
-    if (event->failed && !options->quiet)
+    if (event->failed && event->error.code != -ESRCH && !options->quiet)
         complain("process %d goes on without probes: %s", tl_remote_facts(event->remote)->pid, event->error.text);
     if (process && !event->failed && !(parent && place_copy(&process->placed, &parent->placed) == 0)) {
         int status = place_probes_followed(&process->placed, options, processes->specs, options->spec_count, count,
@@ -134,6 +159,8 @@ static void came(struct processes *processes, const struct tl_follow_event *even
     }
     if (process && process->placed.in_place)
         report_add(processes->report, &process->source, &process->placed);
+    else
+        tl_remote_remove(event->remote, NULL); /* what it took to come to its entry */
     tl_remote_release(event->remote, NULL);
     if (!process)
         tl_remote_close(event->remote);
@@ -220,16 +247,79 @@ int processes_poll(struct processes *processes, int wait_ms, bool *gone)
     return result;
 }
 
+static void say_taken_out(const struct processes *processes, const struct process *process, uint64_t began,
+                          uint64_t stopped_before)
+{
+    uint64_t stopped = tl_remote_facts(process->placed.remote)->stopped_ns - stopped_before;
+    if (processes->options->verbose && stopped)
+        complain("taken out within %.1f ms; the program was stopped for %.1f ms of it",
+                 (double)(tl_now() - began) / 1e6, (double)stopped / 1e6);
+}
+
 static void take_out(struct processes *processes, struct process *process)
 {
-    const struct tl_remote_facts *facts = tl_remote_facts(process->placed.remote);
-    uint64_t began = tl_now(), stopped = facts->stopped_ns;
+    uint64_t began = tl_now(), stopped = tl_remote_facts(process->placed.remote)->stopped_ns;
     bool was_in_place = process->placed.in_place;
     place_remove(&process->placed);
     finish(processes, process);
-    if (processes->options->verbose && was_in_place && facts->stopped_ns > stopped)
-        complain("taken out within %.1f ms; the program was stopped for %.1f ms of it",
-                 (double)(tl_now() - began) / 1e6, (double)(facts->stopped_ns - stopped) / 1e6);
+    if (was_in_place)
+        say_taken_out(processes, process, began, stopped);
+}
+
+/* All in one stop: what is born of it from here on has nothing of ours, and is not ours. False: it has to run on first,
+ * still followed, or will not be rid of our probes so easily. */
+static bool leave(struct processes *processes, struct process *process)
+{
+    struct tl_remote *remote = process->placed.remote;
+    const struct tl_port *port = tl_remote_port(remote);
+    uint64_t began = tl_now(), stopped = tl_remote_facts(remote)->stopped_ns;
+    bool was_in_place = process->placed.in_place;
+    int error = port->stop(port->host);
+    if (error)
+        return false;
+    error = place_withdraw(&process->placed);
+    if (!error)
+        tl_follow_leave(remote);
+    port->resume(port->host);
+    if (!error && was_in_place)
+        say_taken_out(processes, process, began, stopped);
+    if (!error)
+        finish(processes, process);
+    process->stubborn = error && error != -EAGAIN;
+    return !error;
+}
+
+static bool leave_one(struct processes *processes)
+{
+    struct process *process = processes->list;
+    while (process && (process->ended || process->stubborn || !leave(processes, process)))
+        process = process->next;
+    return process != NULL;
+}
+
+static bool only_stubborn_left(const struct processes *processes)
+{
+    bool any = false;
+    for (const struct process *process = processes->list; process; process = process->next) {
+        if (!process->ended && !process->stubborn)
+            return false;
+        any |= !process->ended;
+    }
+    return any;
+}
+
+/* One after the other; the others go on, run other programs, end, and have children meanwhile. */
+static void leave_all(struct processes *processes)
+{
+    uint64_t deadline = tl_now() + LEAVE_PATIENCE_NS;
+    bool gone = false;
+    while (!gone && !only_stubborn_left(processes) && tl_now() < deadline) {
+        bool left = leave_one(processes);
+        if (left)
+            deadline = tl_now() + LEAVE_PATIENCE_NS;
+        poll_all(processes, left ? 0 : 1, &gone);
+    }
+    tl_follow_abandon(processes->follow);
 }
 
 void processes_end(struct processes *processes)
@@ -237,12 +327,8 @@ void processes_end(struct processes *processes)
     if (processes->removed)
         return;
     processes->removed = true;
-    if (processes->follow) {
-        tl_follow_freeze(processes->follow);
-        for (struct process *process = processes->list; process; process = process->next)
-            place_withdraw(&process->placed);
-        tl_follow_thaw(processes->follow);
-    }
+    if (processes->follow)
+        leave_all(processes);
     for (struct process *process = processes->list; process; process = process->next) {
         if (!process->ended)
             take_out(processes, process);

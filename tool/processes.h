@@ -16,7 +16,8 @@ struct process {
     struct placed placed;
     struct source source;
     struct changes changes;
-    bool ended; /* and reported; only kept for those that borrow from it */
+    bool stubborn; /* the probes could not be taken out while it was followed */
+    bool ended;    /* and reported; only kept for those that borrow from it */
 };
 
 struct processes {

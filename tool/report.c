@@ -224,6 +224,15 @@ static int show_in_time(void *context, const struct tl_record *record)
     return show(hurry->source, record) || is_late(hurry);
 }
 
+static void show_in_turn(struct report *report, struct held *held)
+{
+    if (held->record.time_ns < report->latest)
+        report->totals.late++;
+    else
+        report->latest = held->record.time_ns;
+    show(held->source, &held->record);
+}
+
 /* Show what is older than `bound`, in order of time. `hurry`: NULL if there is none. */
 static size_t show_held(struct report *report, uint64_t bound, const struct hurry *hurry)
 {
@@ -236,7 +245,7 @@ static size_t show_held(struct report *report, uint64_t bound, const struct hurr
             break;
         struct held *held = &report->held[shown];
         if (!report_is_full(report))
-            show(held->source, &held->record);
+            show_in_turn(report, held);
         free((void *)(uintptr_t)held->record.bytes);
     }
     report->held_count -= shown;
@@ -284,7 +293,6 @@ static void add_totals(struct tl_reader_totals *sum, const struct tl_reader_tota
     sum->seen += more->seen;
     sum->lost += more->lost;
     sum->missed += more->missed;
-    sum->late += more->late;
     sum->damaged += more->damaged;
     sum->unfinished += more->unfinished;
 }
@@ -340,6 +348,7 @@ void report_end(struct report *report, struct source *source)
         show_rest(report, source);
     tl_reader_totals(source->reader, &totals);
     add_totals(&report->totals, &totals);
+    report->totals.late += many ? 0 : totals.late; /* of many: show_in_turn() */
     if (report->count)
         add_counts(report, source->placed, source->reader);
     struct source **at = &report->sources;

@@ -42,7 +42,7 @@ struct report {
     struct source *sources;
     struct held *held;
     size_t held_count, held_room;
-    uint64_t arrived;
+    uint64_t arrived, latest; /* latest: the time of the last event that was shown in its turn */
     struct tally tally;
     struct tl_reader_totals totals; /* of sources that have ended */
     uint64_t shown, refused;

@@ -53,6 +53,20 @@ def test_a_child_outlives_the_probes():
     program.quit()
 
 
+def test_a_child_that_outlives_the_probes_can_be_probed():
+    program = Program("children")
+    before = areas(program.pid)
+    tool = Tool("count", *ALL, "-p", program.pid)
+    child = int(program.ask("fork-late"))
+    tool.stop().expect(0)
+    own = Tool("count", "--json", "-e", "EXE!called", "-p", child)
+    assert not [path for path in changed_text(child) if "target" not in path], "the parent's probes are out"
+    own.stop().expect(0)
+    check_clean(child, before)
+    assert program.ask("release") == "exit 42"
+    program.quit()
+
+
 def test_a_child_can_be_probed_in_its_turn():
     program = Program("children")
     tool = Tool("count", "--json", *ALL, "-p", program.pid)

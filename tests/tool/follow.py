@@ -57,26 +57,16 @@ def test_a_script_with_subshells_and_pipes():
 
 
 def test_each_program_that_is_run_has_one_main():
-    source = tempfile.mktemp(dir=WORK, suffix=".c")
-    with open(source, "w") as file:
-        file.write("int f(int x)\n{\n    return x + 1;\n}\n")
-    command = f"gcc -c {source} -o {source}.o && {SELF} steps 1 && {SELF} steps 1 && gcc -c {source} -o {source}.o"
-    done = run_with_file("count", "--json", "-f", "-e", "EXE!main", "--", "sh", "-c", command).expect(0)
-    # The compiler itself may be one of those programs that no jump can be placed in.
-    refused = sum(line["type"] == "refused" for line in done.lines())
-    assert done.counts()["main"] + refused == 2 + 2 * mains_of_gcc(source), (done.out, done.err)
-    assert os.path.exists(source + ".o")
-
-
-def mains_of_gcc(source):
-    """How many of the programs that gcc runs for one file have a main that is known by name."""
-    programs = [shutil.which("gcc")]
-    said = subprocess.run(["gcc", "-###", "-c", source], capture_output=True, text=True).stderr
-    for line in said.splitlines():
-        if line.startswith(' "') or line.startswith(" /"):
-            word = line.split()[0].strip('"')
-            programs.append(word if "/" in word else shutil.which(word))
-    return sum(run("list", program, "main").status == 0 for program in programs)
+    names = ["sleeper", "sleeper-nopie", "sleeper-static", "sleeper-static-pie", "calls", "values"]
+    programs = [target(name) for name in names] * 3
+    if os.path.exists(os.path.join(TARGETS, "target-sleeper-musl")):
+        programs += [target("sleeper-musl")] * 3
+    done = run_with_file("count", "--json", "-f", "-e", "EXE!main", "--", "env", "sh", "-c", "; ".join(programs) + "; exit 0",
+                         stdin=subprocess.DEVNULL).expect(0)
+    named = sum(run("list", shutil.which(name), "main").status == 0 for name in ("env", "sh"))
+    assert done.counts()["main"] == len(programs) + named, (done.out, done.err)
+    assert done.program.split() == ["ready"] * len(programs)
+    assert done.summary()["refused"] == 0
 
 
 def test_events_carry_the_pid_of_who_did_it_and_come_in_order_of_time():
@@ -85,18 +75,15 @@ def test_events_carry_the_pid_of_who_did_it_and_come_in_order_of_time():
     calls = Counter(hit["pid"] for hit in hits)
     assert sorted(calls.values()) == [7] + [50] * 6, calls
     assert all(hit["tid"] == hit["pid"] for hit in hits)
-    times = [hit["time_ns"] for hit in hits]
-    assert times == sorted(times)
+    latest = late = 0
+    for hit in hits:
+        late += hit["time_ns"] < latest
+        latest = max(latest, hit["time_ns"])
+    said = re.search(r"(\d+) events are out of order", done.err)  # on a busy machine it may come to that
+    assert late == int(said.group(1) if said else 0), (late, done.err)
     for pid in calls:
         assert [hit["args"]["x"] for hit in hits if hit["pid"] == pid] == list(range(calls[pid]))
     assert done.summary()["hits"] == 307
-
-
-def test_no_more_events_than_asked_for_and_the_program_goes_on():
-    busy = Busy("-n", 10, command="trace")
-    done = busy.tool.end().expect(0)
-    assert len(done.hits()) == 10
-    busy.end()
 
 
 def test_the_exit_status_is_that_of_the_first():
@@ -117,57 +104,6 @@ def test_job_control_and_signals_work():
               "trap 'echo got' USR1; kill -USR1 $$; kill -TERM $p; wait $p; echo $?")
     done = run_with_file("count", "--json", "-f", "-e", "libc!malloc", "--", "bash", "-c", script).expect(0)
     assert done.program == "stopped\nruns\ngot\n143\n", done.program
-
-
-class Busy:
-    """Four children of a program that call, and make children that call, until they are told to end."""
-
-    def __init__(self, *options, command="count"):
-        self.path = tempfile.mktemp(dir=WORK)
-        self.program = Program("family")
-        self.before = areas(self.program.pid)
-        self.tool = Tool(command, "-f", "--json", "-e", "EXE!step", *options, "-p", self.program.pid)
-        self.program.tell(f"busy {self.path} 4 2000")
-        wait_until(lambda: len(self.children()) == 4, "there are four children")
-        # Each had a child at once, and was held until that one had its probes: it is in the midst of it.
-        seen = {child: set() for child in self.children()}
-        wait_until(lambda: all(self.see(seen, child) for child in seen), "each has had children")
-
-    def children(self):
-        return children(self.program.pid)
-
-    def see(self, seen, child):
-        seen[child].update(children(child))
-        return len(seen[child]) > 2
-
-    def end(self):
-        """All go on to their right end."""
-        open(self.path + ".end", "w").close()
-        assert self.program.answer() == ""
-        with open(self.path) as file:
-            assert file.read() == "xxxx"
-        self.program.quit()
-
-
-def children(pid):
-    with open(f"/proc/{pid}/task/{pid}/children") as file:
-        return [int(child) for child in file.read().split()]
-
-
-def test_killed_the_tool_leaves_all_of_them_running_to_their_right_end():
-    busy = Busy()
-    busy.tool.process.kill()
-    busy.tool.process.wait()
-    busy.end()
-
-
-def test_interrupted_everything_is_taken_out_and_goes_on():
-    busy = Busy()
-    done = busy.tool.stop().expect(0)
-    assert done.counts()["step"] > 0
-    for pid in [busy.program.pid, *busy.children()]:
-        check_clean(pid, busy.before)
-    busy.end()
 
 
 main(globals())

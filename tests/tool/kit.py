@@ -19,6 +19,7 @@ import traceback
 TRAPLINE = os.path.abspath(sys.argv[1])
 TARGETS = os.path.abspath(sys.argv[2])
 PATIENCE = 60  # seconds after which something that does not come is taken to hang
+NOBODY = 65534
 WORK = tempfile.mkdtemp(prefix="trapline-test-")
 optional = {"sleeper-musl", "sleeper-go", "throws"}
 started = []
@@ -66,6 +67,22 @@ def target(name):
     if name in optional and not os.path.exists(path):
         raise Skip(f"{name} could not be built here")
     return path
+
+
+def as_nobody():
+    if os.geteuid():
+        raise Skip("needs root")
+    os.chmod(WORK, 0o755)
+    return ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+
+
+def public(path):
+    """A copy that everybody may run."""
+    copy = os.path.join(WORK, os.path.basename(path))
+    if not os.path.exists(copy):
+        shutil.copy(path, copy)
+        os.chmod(copy, 0o755)
+    return copy
 
 
 def wait_until(condition, what):
@@ -181,6 +198,11 @@ class Program:
         answer = self.answer()
         assert answer, f"{command!r} was not answered; exit status {self.process.poll()}"
         return answer
+
+    def ask_nothing(self, command):
+        """The same of a command whose answer is empty."""
+        self.tell(command)
+        assert self.answer() == "" and self.process.poll() is None, f"{command!r} was not answered"
 
     def quit(self):
         """Let it end by itself, and see that nothing is wrong with it."""

@@ -5,7 +5,6 @@ import resource
 
 from kit import *
 
-NOBODY = 65534
 PTRACE, PROCESS_VM_READV = "101", "310"
 
 
@@ -14,22 +13,6 @@ def one_line(done, status, pattern):
     assert len(done.err.splitlines()) == 1 and done.err.startswith("trapline: "), done.err
     assert re.search(pattern, done.err), done.err
     return done
-
-
-def as_nobody():
-    if os.geteuid():
-        raise Skip("needs root")
-    os.chmod(WORK, 0o755)
-    return ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
-
-
-def public(path):
-    """A copy that everybody may run."""
-    copy = os.path.join(WORK, os.path.basename(path))
-    if not os.path.exists(copy):
-        shutil.copy(path, copy)
-        os.chmod(copy, 0o755)
-    return copy
 
 
 def elf_with(**fields):
@@ -148,6 +131,27 @@ def test_a_target_that_confines_itself():
                 assert done.summary()["hits"] == 10, done.out
                 assert all(hit["args"]["x"] and hit["args"]["s"] is None for hit in done.hits())
         program.process.kill()
+
+
+def test_a_target_that_confines_itself_while_it_is_probed():
+    program = Program(public(target("confined")), before=as_nobody())
+    with Untouched(program.pid):
+        tool = Tool("count", "--json", "-e", "EXE!called", "-p", program.pid)
+        assert program.ask("filter") == "0" and program.ask("call 10") == "970"
+        assert tool.stop().expect(0).counts() == {"called": 10}
+    assert program.ask("call 10") == "970"
+    program.quit()
+    tool = public(TRAPLINE)
+    program = Program(public(target("confined")), before=as_nobody())
+    process = subprocess.Popen([*as_nobody(), tool, "count", "-v", "-e", "EXE!called", "-p", str(program.pid)],
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    started.append(process)
+    assert "in place" in process.stderr.readline()
+    assert program.ask("filter") == "0" and program.ask("call 10") == "970"
+    process.send_signal(signal.SIGINT)
+    assert "could not be taken out" in process.communicate(timeout=PATIENCE)[1]
+    assert program.ask("call 10") == "970" and not changed_text(program.pid)
+    program.quit()
 
 
 def test_ptrace_forbidden_to_the_tool():

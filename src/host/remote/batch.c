@@ -60,8 +60,11 @@ static int run(struct tl_remote *r, struct tl_call *calls, size_t count, bool st
     size_t size;
     if (!task)
         return -ESRCH;
+    int result = tl_suspend_seccomp(r, task->tid);
+    if (result)
+        return result;
     tl_leave_sequence(r, task);
-    int result = tl_get_mask(task->tid, &mask);
+    result = tl_get_mask(task->tid, &mask);
     if (result == 0)
         result = tl_frame_build(r, task, mask, code + TL_CORE_FRAME, 0, frame, &size);
     if (result)
@@ -113,6 +116,8 @@ static int run(struct tl_remote *r, struct tl_call *calls, size_t count, bool st
     for (size_t i = 0; i < reached; i++)
         calls[i].result = slots[i].result;
     *done += reached;
+    if (result == 0)
+        tl_tracer_forget(r);
     tl_remote_step("batch over");
     return result;
 }

@@ -134,6 +134,18 @@ int tl_check_seccomp(struct tl_remote *r, struct tl_error *error)
     return 0;
 }
 
+/* It may have confined itself since then. */
+int tl_suspend_seccomp(struct tl_remote *r, pid_t tid)
+{
+    char *status = tl_proc_file(tid, "status", NULL);
+    long long mode = status ? tl_status_number(status, "Seccomp", 10) : 0;
+    free(status);
+    if (mode <= 0)
+        return 0;
+    r->suspend_seccomp = true;
+    return ptrace(PTRACE_SETOPTIONS, tid, NULL, tl_trace_options(r)) == 0 ? 0 : -EPERM;
+}
+
 int tl_check_target(struct tl_remote *r, struct tl_error *error)
 {
     char *status = r->pid > 0 ? tl_proc_file(r->pid, "status", NULL) : NULL;

@@ -98,9 +98,17 @@ static int furnish(struct tl_remote *r, int fd)
     tl_remote_step("core sized");
     if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)
         return -errno;
-    uint8_t *base = mmap(NULL, TL_CORE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (base == MAP_FAILED)
+    /* On our side a page of our own lies before it: tracer.c. */
+    uint8_t *room =
+        mmap(NULL, TL_PAGE + TL_CORE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (room == MAP_FAILED)
         return -errno;
+    uint8_t *base = mmap(room + TL_PAGE, TL_CORE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0);
+    if (base == MAP_FAILED) {
+        int error = -errno;
+        munmap(room, TL_PAGE + TL_CORE_SIZE);
+        return error;
+    }
     memcpy(base, tl_runner_code, (size_t)(tl_runner_code_end - tl_runner_code));
     struct tl_core_page *page = (struct tl_core_page *)(base + TL_CORE_DATA);
     struct tl_log *log = (struct tl_log *)(base + TL_CORE_LOG);
@@ -256,7 +264,7 @@ void tl_core_forget(struct tl_remote *r)
     for (size_t i = 1; i < r->core.segment_count; i++)
         munmap(r->core.segments[i].log, r->core.segments[i].size);
     if (r->core.page)
-        munmap((uint8_t *)r->core.page - TL_CORE_DATA, TL_CORE_SIZE);
+        munmap((uint8_t *)r->core.page - TL_CORE_DATA - TL_PAGE, TL_PAGE + TL_CORE_SIZE);
     memset(&r->core, 0, sizeof r->core);
     free(r->undo);
     r->undo = NULL;

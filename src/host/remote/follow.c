@@ -25,7 +25,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { LOAD_LOOK_US = 200, BIRTH_MS = 100 };
+enum { LOAD_LOOK_US = 200 };
 
 struct tl_follow {
     struct tl_tracer *tracer;
@@ -35,9 +35,9 @@ struct tl_follow {
         pid_t tid;
         int status;
     } * kept;
-    size_t kept_count;
+    size_t kept_count, kept_room;
     pid_t first;
-    bool launched, first_ended, leaving;
+    bool launched, first_ended;
     bool alone; /* no tracee is left: not even one that was born just now, and has not said so */
     int first_status;
     int children; /* signalfd for SIGCHLD */
@@ -58,7 +58,7 @@ long tl_trace_options(const struct tl_remote *r)
 
 bool tl_stays(const struct tl_remote *r)
 {
-    return r->follow && !r->follow->leaving;
+    return r->follow != NULL;
 }
 
 /* The code of the trap that it stands in says whether its group is stopped. */
@@ -86,16 +86,27 @@ static struct tl_remote *member(const struct tl_follow *f, pid_t pid)
     return NULL;
 }
 
+/* True: on_next will see it. */
+static bool keep(struct tl_follow *f, pid_t tid, int status)
+{
+    struct kept *kept = tl_array_grown(f->kept, f->kept_count, &f->kept_room, sizeof *kept);
+    if (!kept)
+        return false;
+    f->kept = kept;
+    f->kept[f->kept_count++] = (struct kept){tid, status};
+    return true;
+}
+
+static bool is_exec(int status)
+{
+    return status >> 8 == (SIGTRAP | PTRACE_EVENT_EXEC << 8);
+}
+
 bool tl_follow_keep(struct tl_remote *r, pid_t tid, int status)
 {
     struct tl_follow *f = r->follow;
-    if (!f || status >> 8 != (SIGTRAP | PTRACE_EVENT_EXEC << 8))
+    if (!f || !is_exec(status) || !keep(f, tid, status))
         return false;
-    struct kept *more = realloc(f->kept, (f->kept_count + 1) * sizeof *more);
-    if (!more)
-        return false;
-    f->kept = more;
-    more[f->kept_count++] = (struct kept){tid, status};
     struct tl_remote *old = member(f, tid);
     if (old)
         old->replaced = true;
@@ -226,12 +237,24 @@ static void execed(struct tl_follow *f, pid_t pid)
     }
     if (result == 0)
         result = tl_load_begin(r, error);
+    if (result == 0 && !r->loading)
+        result = tl_load_finish(r, error);
     r->last.code = result;
     if (result) {
         if (r->task_count == 0 && tl_add_task(r, pid))
             r->tasks[0].stopped = true;
         r->stops = 1;
         r->held = true;
+    }
+}
+
+/* Those that have come to their gates are stopped there at once: they would not wait for ever. */
+static void finish_loading(struct tl_follow *f)
+{
+    for (size_t i = 0; i < f->count; i++) {
+        struct tl_remote *r = f->members[i];
+        if (r->loading && !r->reaped && !r->replaced && tl_load_arrived(r))
+            r->last.code = tl_load_finish(r, &r->last);
     }
 }
 
@@ -250,31 +273,71 @@ static void ended(struct tl_follow *f, pid_t tid, int status)
         r->reaped = true;
         r->status = status;
     }
+    if (tid == f->first && !f->first_ended) {
+        f->first_ended = true;
+        f->first_status = status;
+    }
+}
+
+/* What brings nothing new: the task goes on. False for an exec and for a new process. */
+static bool pass_on(struct tl_follow *f, pid_t tid, int status)
+{
+    if (!WIFSTOPPED(status)) {
+        ended(f, tid, status);
+        return true;
+    }
+    if (is_exec(status))
+        return false;
+    if (status >> 16 != PTRACE_EVENT_STOP) {
+        tl_go_on(tid, PTRACE_CONT, status);
+        return true;
+    }
+    if (!member(f, tid) && is_leader(tid) && !shares_memory(f, tid))
+        return false;
+    ptrace(WSTOPSIG(status) == SIGTRAP ? PTRACE_CONT : PTRACE_LISTEN, tid, NULL, 0L);
+    return true;
 }
 
 /* True: *event says what is new. */
 static bool handle(struct tl_follow *f, pid_t tid, int status, struct tl_follow_event *event)
 {
-    if (!WIFSTOPPED(status)) {
-        ended(f, tid, status);
+    if (pass_on(f, tid, status))
         return false;
-    }
-    if (status >> 8 == (SIGTRAP | PTRACE_EVENT_EXEC << 8)) {
+    if (is_exec(status)) {
         execed(f, tid);
         return false;
     }
-    if (status >> 16 != PTRACE_EVENT_STOP) {
-        tl_go_on(tid, PTRACE_CONT, status);
+    struct tl_remote *r = new_member(f, tid);
+    if (!r) {
+        ptrace(PTRACE_CONT, tid, NULL, 0L);
         return false;
     }
-    struct tl_remote *r = member(f, tid);
-    if (!r && is_leader(tid) && !shares_memory(f, tid) && (r = new_member(f, tid))) {
-        came(event, r);
-        adopt(r, event);
-        return true;
+    came(event, r);
+    adopt(r, event);
+    return true;
+}
+
+static pid_t next_status(int *status)
+{
+    pid_t tid;
+    do {
+        tid = waitpid(-1, status, __WALL | __WNOTHREAD | WNOHANG);
+    } while (tid < 0 && errno == EINTR);
+    return tid;
+}
+
+void tl_follow_attend(struct tl_remote *r)
+{
+    int status;
+    for (pid_t tid; (tid = next_status(&status)) > 0;) {
+        struct tl_remote *old = member(r->follow, tid);
+        if (pass_on(r->follow, tid, status))
+            continue;
+        if (!keep(r->follow, tid, status))
+            ptrace(PTRACE_CONT, tid, NULL, 0L);
+        if (old && is_exec(status))
+            old->replaced = true;
     }
-    ptrace(WSTOPSIG(status) == SIGTRAP ? PTRACE_CONT : PTRACE_LISTEN, tid, NULL, 0L);
-    return false;
 }
 
 /* Handles whose memory is gone, by exec or by the end. */
@@ -284,10 +347,8 @@ static bool next_gone(struct tl_follow *f, struct tl_follow_event *event)
         struct tl_remote *r = f->members[i];
         if (!r->reaped && !r->replaced)
             continue;
-        if (r->reaped && r->pid == f->first) {
-            f->first_ended = true;
-            f->first_status = r->status;
-        }
+        if (r->reaped)
+            ended(f, r->pid, r->status);
         tl_follow_forget(r);
         if (!r->told) {
             r->held = false;
@@ -307,21 +368,10 @@ static bool next_loaded(struct tl_follow *f, struct tl_follow_event *event)
 {
     for (size_t i = 0; i < f->count; i++) {
         struct tl_remote *r = f->members[i];
-        if (r->told || r->reaped || r->replaced)
+        if (r->told || r->loading)
             continue;
-        if (r->last.code) {
-            came(event, r);
-            event->failed = true;
-            event->error = r->last;
-            return true;
-        }
-        if (!tl_load_arrived(r))
-            continue;
-        bool failed = tl_load_finish(r, &r->last) != 0;
-        if (r->replaced || r->reaped)
-            return next_gone(f, event) || next_loaded(f, event);
         came(event, r);
-        event->failed = failed;
+        event->failed = r->last.code != 0;
         event->error = r->last;
         return true;
     }
@@ -341,6 +391,7 @@ static int on_next(struct tl_remote *r, void *argument)
     for (;;) {
         int status;
         pid_t tid;
+        finish_loading(f);
         if (next_gone(f, event) || next_loaded(f, event))
             return 1;
         if (f->kept_count) {
@@ -348,11 +399,9 @@ static int on_next(struct tl_remote *r, void *argument)
             status = f->kept[0].status;
             memmove(f->kept, f->kept + 1, --f->kept_count * sizeof *f->kept);
         } else {
-            do {
-                tid = waitpid(-1, &status, __WALL | WNOHANG);
-            } while (tid < 0 && errno == EINTR);
+            tid = next_status(&status);
+            f->alone = tid < 0;
         }
-        f->alone = tid < 0;
         if (tid <= 0)
             return 0;
         if (handle(f, tid, status, event))
@@ -441,7 +490,7 @@ int tl_follow_begin(struct tl_remote *first, struct tl_follow **out, struct tl_e
     if (result == 0 && !add_member(f, first))
         result = tl_fail(error, -ENOMEM, "out of memory");
     if (result == 0)
-        result = tl_on_tracer(first, on_begin, error);
+        result = tl_patiently(first, on_begin, error);
     if (result) {
         first->follow = NULL;
         tl_follow_end(f);
@@ -451,84 +500,47 @@ int tl_follow_begin(struct tl_remote *first, struct tl_follow **out, struct tl_e
     return 0;
 }
 
-/* A tracee that we do not know is in its first trap, or on its way there. */
-static int stray(void *context, int pid)
+static int on_leave(struct tl_remote *r, void *unused)
 {
-    struct tl_follow *f = context;
-    char *text = tl_proc_file(pid, "status", NULL);
-    bool unknown = text && tl_status_number(text, "TracerPid", 10) == f->tracer->tid && !member(f, pid);
-    free(text);
-    if (!unknown || shares_memory(f, pid))
-        return 0;
-    struct tl_remote *r = tl_remote_create(pid, f->tracer);
-    struct tl_follow_event event = {0};
-    int status;
-    if (!r)
-        return 0;
-    r->follow = f;
-    if (tl_wait(r, pid, tl_now() + BIRTH_MS * 1000000ull, &status) == 0) {
-        if (status >> 16 == PTRACE_EVENT_STOP)
-            adopt(r, &event);
-        else
-            tl_go_on(pid, PTRACE_DETACH, status);
-    }
+    (void)unused;
+    tl_tracer_forget(r);
+    tl_follow_forget(r);
+    r->follow = NULL;
     r->held = false;
-    tl_remote_close(r);
+    r->stops = r->stops ? 1 : 0;
+    tl_resume(r);
     return 0;
 }
 
-/* A program on its way to its gate: it comes there soon, or has to go on alone. */
-static void stop_loading(struct tl_remote *r)
+void tl_follow_leave(struct tl_remote *r)
 {
-    uint64_t deadline = tl_now() + BIRTH_MS * 1000000ull;
-    while (!tl_load_arrived(r) && tl_now() < deadline)
-        tl_nap(LOAD_LOOK_US);
-    if (tl_load_arrived(r) && tl_load_finish(r, NULL) == 0)
-        tl_residue_clean(r, true, NULL);
-    else if (r->core.page)
-        __atomic_store_n(&r->core.page->entry.go, 1, __ATOMIC_RELEASE);
-    r->held = false;
+    struct tl_tracer *own = tl_tracer_create();
+    tl_on_tracer(r, on_leave, NULL);
+    if (own) {
+        tl_tracer_drop(r->tracer);
+        r->tracer = own;
+    }
 }
 
-static int on_freeze(struct tl_remote *r, void *argument)
+static int on_abandon(struct tl_remote *r, void *argument)
 {
     struct tl_follow *f = argument;
-    (void)r;
-    for (size_t i = 0; i < f->count; i++) {
-        if (f->members[i]->told)
-            tl_stop(f->members[i], &f->members[i]->last);
+    while (f->count) {
+        struct tl_remote *left = f->members[0];
+        bool told = left->told;
+        if (left->loading)
+            __atomic_store_n(&left->core.page->entry.go, 1, __ATOMIC_RELEASE);
+        on_leave(left, NULL);
+        if (!told)
+            tl_remote_close(left);
     }
-    f->leaving = true;
-    tl_each_number("/proc", stray, f);
-    for (size_t i = 0; i < f->count; i++) {
-        if (!f->members[i]->told) {
-            stop_loading(f->members[i]);
-            tl_remote_close(f->members[i--]);
-        }
-    }
+    tl_tracer_condemn(r);
     return 0;
 }
 
-void tl_follow_freeze(struct tl_follow *f)
+void tl_follow_abandon(struct tl_follow *f)
 {
-    on_tracer(f, on_freeze, f);
-}
-
-static int on_thaw(struct tl_remote *r, void *argument)
-{
-    struct tl_follow *f = argument;
-    for (size_t i = 0; i < f->count; i++) {
-        tl_resume(f->members[i]);
-        f->members[i]->follow = NULL;
-    }
-    f->count = 0;
-    tl_tracer_condemn(r); /* lets go of whoever is no member */
-    return 0;
-}
-
-void tl_follow_thaw(struct tl_follow *f)
-{
-    on_tracer(f, on_thaw, f);
+    on_tracer(f, on_abandon, f);
 }
 
 void tl_follow_end(struct tl_follow *f)

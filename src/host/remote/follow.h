@@ -5,7 +5,9 @@
  *
  *   begin              with the handle of the first process, launched or opened
  *     wait, next       until next has nothing more to say; a handle that an event brings belongs to the caller
- *     freeze, thaw     the end: all stand still, then all are let go, each with what was done to it meanwhile
+ *     leave            each process by itself, when there is nothing of ours in it any more; meanwhile others are born,
+ *                      and come as events: so wait and next again, until idle
+ *     abandon          those that did not come to that
  *   end
  *
  * A process that shares its parent's memory (vfork, posix_spawn, CLONE_VM) is the same target as its parent until it
@@ -47,13 +49,13 @@ bool tl_follow_first_ended(const struct tl_follow *f, int *status);
 /* Once all have been let go: wait for that, up to timeout_us. False where it is not so yet, or we are not the parent.
  */
 bool tl_follow_await_first(struct tl_follow *f, int timeout_us, int *status);
-/* Whether there is nobody left who may become an event. */
+/* Whether there is nobody left who is followed, or may become an event. */
 bool tl_follow_idle(const struct tl_follow *f);
 
-/* Stop all processes, and take what is ours out of children that nobody has been told of yet. */
-void tl_follow_freeze(struct tl_follow *f);
-/* Undo that. From here on no tracer stays, and handles are as they are without following. */
-void tl_follow_thaw(struct tl_follow *f);
+/* `r`, which stands still, goes on with no tracer, and its handle is as it is without following: close is yours. */
+void tl_follow_leave(struct tl_remote *r);
+/* The same for all that are left, wherever they are. */
+void tl_follow_abandon(struct tl_follow *f);
 
 /* Close all handles first, but for what does not matter any more. NULL is allowed. */
 void tl_follow_end(struct tl_follow *f);

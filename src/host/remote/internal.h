@@ -71,7 +71,6 @@ struct tl_tracer {
     void *argument;
     int result;
     struct robust_list_head robust;
-    struct robust_list node;
 };
 
 /* A place that was patched, and what stood there first. Our own copy: the log can be written by the target. */
@@ -119,6 +118,7 @@ struct tl_remote {
     void *area, *pool;
     uint64_t area_addr;
     size_t area_size, pool_size;
+    size_t area_room; /* of our side, which stays when the target's is gone */
 
     struct tl_identity {
         uint64_t fs_base;
@@ -149,6 +149,8 @@ void tl_nap(unsigned microseconds);
 int tl_check_descriptors(struct tl_error *error); /* our own */
 int tl_check_target(struct tl_remote *r, struct tl_error *error);
 int tl_check_seccomp(struct tl_remote *r, struct tl_error *error);
+/* Before a task, which is stopped, makes calls for us. -EPERM: it may not. */
+int tl_suspend_seccomp(struct tl_remote *r, pid_t tid);
 int tl_explain_refusal(pid_t pid, int code, struct tl_error *error);
 
 /* tracer.c: run `work` on the thread that traces. Nested calls run at once. */
@@ -161,7 +163,7 @@ void tl_tracer_condemn(struct tl_remote *r);
 
 /* On the tracer thread: from here on the core can tell whether this thread lives. */
 void tl_tracer_hold(struct tl_remote *r);
-void tl_tracer_forget(struct tl_remote *r); /* it can no longer; its memory may go */
+void tl_tracer_forget(struct tl_remote *r); /* nobody there waits for us any more */
 
 /* stop.c, on the tracer thread. tl_stop_all adds to what is stopped already. */
 int tl_stop_all(struct tl_remote *r);
@@ -277,6 +279,8 @@ bool tl_load_arrived(struct tl_remote *r);
 int tl_load_finish(struct tl_remote *r, struct tl_error *error);
 
 /* remote.c */
+/* Work that begins with a stop, on the tracer thread: again, as long as the stop does not come off. */
+int tl_patiently(struct tl_remote *r, int (*work)(struct tl_remote *, void *), void *argument);
 struct tl_remote *tl_remote_create(pid_t pid, struct tl_tracer *tracer); /* tracer: to share, or NULL */
 void tl_learn_processor(struct tl_remote *r);
 
@@ -291,6 +295,8 @@ void tl_carry_on(struct tl_remote *r, pid_t tid);
  */
 bool tl_follow_keep(struct tl_remote *r, pid_t tid, int status);
 void tl_follow_forget(struct tl_remote *r);
+/* See to those who have to go on while somebody else is waited for: a new thread, or the child of a vfork. */
+void tl_follow_attend(struct tl_remote *r);
 
 /* thread.c: what the threads' fs bases tell. Target stopped. */
 void tl_learn_threads(struct tl_remote *r);

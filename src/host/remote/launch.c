@@ -5,7 +5,8 @@
  * At the exec stop a dynamic program is not there yet: ld.so still has to map and relocate the libraries. No breakpoint
  * waits for it at the entry, for we might be killed meanwhile. Instead the word AT_ENTRY on its new stack, from which
  * every ld.so takes the address it jumps to in the end, is changed to a gate in our core. The gate saves the registers,
- * says that it was reached, and waits for us, five seconds at most; then it goes on to the real entry by itself. When
+ * says that it was reached, and waits for us, five seconds at most (a minute where we follow many, and may be busy with
+ * others); then it goes on to the real entry by itself. When
  * we see it there we stop it and put the thread onto the real entry, with the registers that ld.so left.
  *
  * Without an ld.so (static programs) the exec stop is the entry.
@@ -24,7 +25,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { EXEC_MS = 60000, HOLD_TURNS = 5000, STOP_MS = 2000 };
+enum { EXEC_MS = 60000, HOLD_TURNS = 5000, HOLD_TURNS_FOLLOWED = 60000, STOP_MS = 2000 };
 
 struct launch {
     char *const *argv;
@@ -145,7 +146,8 @@ static int send_to_gate(struct tl_remote *r, struct tl_error *error)
         return result;
     struct tl_core_page *page = r->core.page;
     uint64_t gate = r->core.addr + tl_runner_gate;
-    page->entry = (struct tl_entry){.turns = HOLD_TURNS, .entry = r->entry, .word = word};
+    page->entry =
+        (struct tl_entry){.turns = r->follow ? HOLD_TURNS_FOLLOWED : HOLD_TURNS, .entry = r->entry, .word = word};
     tl_tracer_hold(r);
     tl_remote_step("entry word");
     result = tl_mem_write(r, word, &gate, sizeof gate);
@@ -190,6 +192,7 @@ int tl_load_finish(struct tl_remote *r, struct tl_error *error)
         r->loading = false;
         result = tl_interrupt(r, r->pid, false, tl_now() + STOP_MS * 1000000ull);
         result = result ? tl_fail(error, result, "the command has ended") : leave_gate(r, error);
+        tl_tracer_forget(r);
     }
     if (result == 0)
         result = tl_stop_all(r); /* threads that a constructor made */

@@ -25,9 +25,16 @@ struct job {
     struct tl_error *error;
 };
 
-/* Work that begins with a stop: again, with longer and longer pauses, while the stop does not come off. Each try that
- * fails has ended the tracing thread, so this is the affair of whoever waits for it. A second and a half in all. */
-static int patiently(struct tl_remote *r, int (*work)(struct tl_remote *, void *), void *argument)
+static int on_attend(struct tl_remote *r, void *job)
+{
+    (void)job;
+    tl_follow_attend(r);
+    return 0;
+}
+
+/* With longer and longer pauses, a second and a half in all. Each try that fails has ended the tracing thread, so this
+ * is the affair of whoever waits for it. */
+int tl_patiently(struct tl_remote *r, int (*work)(struct tl_remote *, void *), void *argument)
 {
     enum { FIRST_US = 5000, LAST_US = 320000 };
     for (unsigned pause = FIRST_US;; pause *= 2) {
@@ -36,6 +43,8 @@ static int patiently(struct tl_remote *r, int (*work)(struct tl_remote *, void *
         if (result != -EAGAIN || !r->unstopped || pause > LAST_US)
             return result;
         tl_nap(pause);
+        if (r->follow)
+            tl_on_tracer(r, on_attend, NULL);
     }
 }
 
@@ -53,7 +62,7 @@ static int on_stop(struct tl_remote *r, void *job)
 }
 static int port_stop(void *host)
 {
-    return patiently(host, on_stop, NULL);
+    return tl_patiently(host, on_stop, NULL);
 }
 
 static int on_resume(struct tl_remote *r, void *job)
@@ -187,7 +196,7 @@ int tl_remote_open(pid_t pid, struct tl_remote **out, struct tl_error *error)
         r->facts.ns_pid = tl_innermost_pid(r->pid);
         tl_learn_processor(r);
         struct job job = {.error = error};
-        result = patiently(r, on_open, &job);
+        result = tl_patiently(r, on_open, &job);
     }
     if (result) {
         tl_remote_close(r);
@@ -223,6 +232,13 @@ int tl_remote_release(struct tl_remote *r, struct tl_error *error)
     return tl_on_tracer(r, on_resume, NULL);
 }
 
+static void forget_area(struct tl_remote *r)
+{
+    if (r->area)
+        munmap(r->area, r->area_room);
+    r->area = NULL;
+}
+
 void tl_remote_close(struct tl_remote *r)
 {
     if (!r)
@@ -233,8 +249,7 @@ void tl_remote_close(struct tl_remote *r)
         tl_follow_forget(r);
     tl_core_forget(r);
     tl_tracer_drop(r->tracer);
-    if (r->area)
-        munmap(r->area, r->area_size);
+    forget_area(r);
     if (r->pidfd >= 0)
         close(r->pidfd);
     if (r->mem >= 0)
@@ -307,7 +322,7 @@ static int on_region(struct tl_remote *r, void *argument)
     if (result == 0) {
         result = tl_share(r, size, &r->area, &r->area_addr, j->error);
         if (result == 0)
-            r->area_size = size;
+            r->area_size = r->area_room = size;
         else
             r->area = NULL;
         if (result && !had_core)
@@ -320,12 +335,13 @@ static int on_region(struct tl_remote *r, void *argument)
 int tl_remote_region(struct tl_remote *r, size_t area_size, size_t pool_size, struct tl_remote_region *out,
                      struct tl_error *error)
 {
-    if (r->area)
+    if (r->area_size)
         return tl_fail(error, -EALREADY, "there is a region already");
+    forget_area(r);
     if (set_pool(r, pool_size))
         return tl_fail(error, -ENOMEM, "out of memory");
     struct job job = {.size = area_size, .error = error};
-    int result = patiently(r, on_region, &job);
+    int result = tl_patiently(r, on_region, &job);
     if (result == 0)
         describe(r, out);
     return result;
@@ -349,7 +365,7 @@ int tl_remote_remove(struct tl_remote *r, struct tl_error *error)
 {
     struct tl_error own;
     struct job job = {.error = &own};
-    int result = patiently(r, on_remove, &job);
+    int result = tl_patiently(r, on_remove, &job);
     if (result && result != -ESRCH) {
         if (error)
             *error = own;
@@ -357,9 +373,6 @@ int tl_remote_remove(struct tl_remote *r, struct tl_error *error)
     }
     tl_core_forget(r);
     r->made_count = 0;
-    if (r->area)
-        munmap(r->area, r->area_size);
-    r->area = NULL;
     r->area_addr = r->area_size = 0;
     return 0;
 }

@@ -102,7 +102,7 @@ int tl_remote_grow_pool(struct tl_remote *r, size_t pool_size, struct tl_remote_
 
 /* Take the region out: whatever is still mapped of it, its file, its descriptor. Text still patched is put back first;
  * -EAGAIN when a thread may still use the memory (then all stays, text apart, and may be tried again). Nothing to do
- * without a region or when the target is gone. */
+ * without a region or when the target is gone. Our side of the area can be read until close, or the next region. */
 int tl_remote_remove(struct tl_remote *r, struct tl_error *error);
 
 /* Wait up to timeout_ms (0: only look, -1: for ever) for the target to end, or a signal of ours. *gone: it has ended,

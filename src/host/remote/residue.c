@@ -138,10 +138,18 @@ static bool is_unfinished_core(const struct residue *x, const struct tl_remote_a
            magic == 0;
 }
 
+static bool is_strange(const struct residue *x)
+{
+    bool strange = false;
+    for (size_t i = 0; i < x->count && !strange; i++)
+        strange = tl_is_ours(&x->areas[i]) && !is_unfinished_core(x, &x->areas[i]);
+    return strange;
+}
+
 static int find_cores(struct residue *x, struct tl_error *error)
 {
     struct tl_remote *r = x->r;
-    bool traplines = false, copies = false, strange = false;
+    bool traplines = false, copies = false;
     for (size_t i = 0; i < x->count && x->core_count < CORES; i++) {
         const struct tl_remote_area *area = &x->areas[i];
         struct tl_core_page *page = &x->cores[x->core_count].page;
@@ -150,7 +158,6 @@ static int find_cores(struct residue *x, struct tl_error *error)
         if (!core_at(r, area, page)) {
             traplines |= tl_is_ours(area);
             copies |= tl_is_ours(area) && !area->shared && (area->prot & PROT_EXEC);
-            strange |= tl_is_ours(area) && !is_unfinished_core(x, area);
             continue;
         }
         bool in_use = false;
@@ -169,7 +176,7 @@ static int find_cores(struct residue *x, struct tl_error *error)
         return 1;
     if (x->core_count == 0 && copies)
         return tl_fail(error, -EBUSY, "process %d holds code of an unknown trapline: it cannot be taken out", r->pid);
-    if (x->core_count == 0 && strange && !x->own)
+    if (x->core_count == 0 && !x->own && is_strange(x))
         return tl_fail(error, -EBUSY, "process %d has memory of its own that is called trapline: it is left alone",
                        r->pid);
     return 0;
@@ -187,7 +194,10 @@ static bool mostly_ours(const uint8_t *now, const uint8_t *ours, size_t size)
 
 /* The undo of one patch, where it still stands. A breakpoint that somebody has put on its first byte since then stays:
  * the bytes behind it are restored, and whoever set it has the program's own first byte and puts that back. Where
- * somebody has changed it otherwise, it may lead to our memory: that has to stay then. */
+ * somebody has changed it otherwise, it may lead to our memory: that has to stay then.
+ *
+ * A fork child has its own text but its parent's log, in which records die when the parent's text is restored. So a
+ * dead record counts as well, where exactly what it says stands there. */
 static void restore_text(struct residue *x, const struct tl_record *record)
 {
     struct tl_remote *r = x->r;
@@ -200,12 +210,21 @@ static void restore_text(struct residue *x, const struct tl_record *record)
     if (!memcmp(now + from, record->old_bytes + from, size))
         return;
     if (memcmp(now + from, record->new_bytes + from, size)) {
-        if (mostly_ours(now + from, record->new_bytes + from, size))
+        if (record->live && mostly_ours(now + from, record->new_bytes + from, size))
             x->foreign = record->addr;
         return;
     }
     tl_remote_step("restore");
     tl_mem_write(r, record->addr + from, record->old_bytes + from, size);
+}
+
+/* What the cores tell is another process, from which this one was forked. */
+static bool is_child(const struct residue *x)
+{
+    bool child = x->core_count > 0;
+    for (size_t i = 0; i < x->core_count; i++)
+        child &= x->cores[i].page.target != (uint64_t)x->r->facts.ns_pid;
+    return child;
 }
 
 static void take_gate(struct residue *x, const struct tl_record *record)
@@ -221,7 +240,8 @@ static void take_gate(struct residue *x, const struct tl_record *record)
     x->gates[x->gate_count++] = *record;
 }
 
-static void each_record(struct residue *x, uint32_t kind, void (*visit)(struct residue *, const struct tl_record *))
+static void each_record(struct residue *x, uint32_t kind, uint32_t live,
+                        void (*visit)(struct residue *, const struct tl_record *))
 {
     enum { PART = 256 };
     struct tl_record part[PART];
@@ -240,7 +260,7 @@ static void each_record(struct residue *x, uint32_t kind, void (*visit)(struct r
                 if (tl_mem_read(x->r, at + sizeof log + k * sizeof *part, part, n * sizeof *part))
                     break;
                 for (size_t m = 0; m < n; m++) {
-                    if (part[m].live == 1 && part[m].kind == kind)
+                    if (part[m].live == live && part[m].kind == kind)
                         visit(x, &part[m]);
                 }
             }
@@ -252,20 +272,25 @@ static void each_record(struct residue *x, uint32_t kind, void (*visit)(struct r
 static void confirm_gates(struct residue *x)
 {
     char *text = x->gate_count && !x->own ? tl_proc_file(tl_live_task(x->r->pid), "smaps", NULL) : NULL;
-    for (size_t i = 0; i < x->gate_count && !x->own; i++) {
-        unsigned long long start = 0, end = 0;
-        bool wiped = false;
-        for (char *line = text; line && *line; line = strchr(line, '\n'), line += line != NULL) {
-            unsigned long long a, b;
-            if (sscanf(line, "%llx-%llx ", &a, &b) == 2)
-                start = a, end = b;
-            if (strncmp(line, "VmFlags:", 8) == 0 && start <= x->gates[i].addr && x->gates[i].addr < end) {
-                char *flag = strstr(line, " wf"), *newline = strchr(line, '\n');
-                wiped = flag && (!newline || flag < newline);
-                break;
-            }
+    uint64_t start = 0, end = 0;
+    for (size_t i = 0; i < x->gate_count; i++)
+        x->gates[i].live = x->own;
+    for (char *line = text, *next; line; line = next) {
+        char *rest;
+        uint64_t number = strtoull(line, &rest, 16);
+        next = strchr(line, '\n');
+        if (next)
+            *next++ = 0;
+        if (rest > line && *rest == '-') {
+            start = number;
+            end = strtoull(rest + 1, NULL, 16);
+        } else if (!strncmp(line, "VmFlags:", 8) && strstr(line, " wf")) {
+            for (size_t i = 0; i < x->gate_count; i++)
+                x->gates[i].live |= x->gates[i].addr - start < end - start;
         }
-        if (!wiped)
+    }
+    for (size_t i = 0; i < x->gate_count; i++) {
+        if (!x->gates[i].live)
             x->gates[i].size = 0;
     }
     free(text);
@@ -434,7 +459,9 @@ static int clean_once(struct tl_remote *r, bool own, struct tl_error *error)
     if (result == 0)
         result = find_cores(x, error);
     if (result == 0) {
-        each_record(x, TL_RECORD_PATCH, restore_text);
+        each_record(x, TL_RECORD_PATCH, 1, restore_text);
+        if (!own)
+            each_record(x, TL_RECORD_PATCH, 0, restore_text);
         if (!own)
             wake(x);
         if (x->foreign)
@@ -446,7 +473,9 @@ static int clean_once(struct tl_remote *r, bool own, struct tl_error *error)
         result = on_its_way(x) || tl_in_flight(r) ? -EAGAIN : tl_port_evacuate(r, in_our_code, x);
     }
     if (result == 0) {
-        each_record(x, TL_RECORD_GATE, take_gate);
+        each_record(x, TL_RECORD_GATE, 1, take_gate);
+        if (!own && is_child(x))
+            each_record(x, TL_RECORD_GATE, 0, take_gate);
         confirm_gates(x);
         result = unmap_all(x, error);
         if (result == 0)

@@ -77,6 +77,9 @@ int tl_session_begin(struct tl_remote *r, struct tl_session *s, struct tl_error 
         result = tl_scratch_find(r, TL_FRAME_MAX + sizeof name, &s->task, &s->frame, error);
     if (result)
         return result;
+    if (tl_suspend_seccomp(r, s->task->tid))
+        return tl_fail(error, -EPERM, "process %d has confined itself with seccomp by now: run trapline as root",
+                       r->pid);
     tl_leave_sequence(r, s->task);
     result = tl_get_mask(s->task->tid, &s->mask);
     if (result == 0)

@@ -316,7 +316,7 @@ int tl_stop(struct tl_remote *r, struct tl_error *error)
     if (r->stops++ > 0)
         return 0;
     r->stop_began = tl_now();
-    int result = r->replaced ? -ESRCH : tl_stop_all(r);
+    int result = r->replaced || r->reaped ? -ESRCH : tl_stop_all(r);
     uint8_t byte;
     if (result == 0 && tl_mem_read(r, r->tasks[0].regs.rip, &byte, 1) == -ESRCH)
         result = -ESRCH; /* the descriptor is of the memory before an exec */

@@ -16,11 +16,17 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+/* The links of the list of held futexes lie in our own memory, where the target cannot reach them: at the beginning of
+ * the page before our side of each core (core.c), for the kernel wants one distance from the link to the futex for all.
+ */
+enum { LINK_TO_HOLDER = TL_PAGE + TL_CORE_DATA + offsetof(struct tl_core_page, runner.holder) };
+
 static void *tracer_main(void *context)
 {
     struct tl_tracer *t = context;
     pthread_mutex_lock(&t->lock);
     t->tid = gettid();
+    syscall(SYS_set_robust_list, &t->robust, sizeof t->robust); /* glibc's is for its mutexes; here there are none */
     while (!t->condemned) {
         while (!t->work && !t->condemned)
             pthread_cond_wait(&t->changed, &t->lock);
@@ -49,6 +55,7 @@ struct tl_tracer *tl_tracer_create(void)
     pthread_mutex_init(&t->lock, NULL);
     pthread_cond_init(&t->changed, NULL);
     t->users = 1;
+    t->robust = (struct robust_list_head){.list = {&t->robust.list}, .futex_offset = LINK_TO_HOLDER};
     return t;
 }
 
@@ -100,24 +107,32 @@ void tl_tracer_drop(struct tl_tracer *t)
     free(t);
 }
 
-/* The list of held futexes is our own (glibc's is for its mutexes, of which this thread has none): its links lie in our
- * memory, where the target cannot reach them, and only the futex word itself in the core. */
+static struct robust_list *link_of(const struct tl_core_page *page)
+{
+    return (struct robust_list *)((char *)&page->runner.holder - LINK_TO_HOLDER);
+}
+
 void tl_tracer_hold(struct tl_remote *r)
 {
     struct tl_tracer *t = r->tracer;
-    uint32_t *word = &r->core.page->runner.holder;
-    *word = (uint32_t)t->tid;
-    t->node.next = &t->robust.list;
-    t->robust = (struct robust_list_head){.list = {&t->node}, .futex_offset = (char *)word - (char *)&t->node};
-    syscall(SYS_set_robust_list, &t->robust, sizeof t->robust);
+    struct robust_list *link = link_of(r->core.page);
+    if (!link->next) {
+        link->next = t->robust.list.next;
+        t->robust.list.next = link;
+    }
+    r->core.page->runner.holder = (uint32_t)t->tid;
 }
 
 void tl_tracer_forget(struct tl_remote *r)
 {
-    struct tl_tracer *t = r->tracer;
-    uint64_t word = (uint64_t)&t->node + (uint64_t)t->robust.futex_offset;
-    if (r->core.page && word == (uint64_t)&r->core.page->runner.holder)
-        t->robust.list.next = &t->robust.list;
+    struct robust_list *head = &r->tracer->robust.list, *at = head;
+    struct robust_list *link = r->core.page ? link_of(r->core.page) : NULL;
+    if (!link || !link->next)
+        return;
+    while (at->next != link)
+        at = at->next;
+    at->next = link->next;
+    link->next = NULL;
 }
 
 void tl_tracer_condemn(struct tl_remote *r)

@@ -6,7 +6,12 @@
  *     vfork SELF CALLS          vfork, then exec of this program: "steps CALLS"
  *     spawn SELF CALLS          the same by posix_spawn
  *     system SELF CALLS         and by system()
+ *     clone CALLS               a process that shares the memory
  *     thread CHILDREN CALLS     forks from a second thread, while the first one calls as well
+ *     threads THREADS CHILDREN CALLS  forks from many threads at a time
+ *     headless CHILDREN CALLS   forks from a second thread, after the first one has ended
+ *     exec-thread SELF CALLS    becomes "steps CALLS", from a second thread
+ *     user SELF                 becomes "user"; without SELF it says whose rights it has
  *     orphan FILE CALLS         a child outlives its parent, calls then, and makes FILE
  *     chain FILE LENGTH CALLS   each calls, makes the next one and ends at once; the last one makes FILE
  *     busy FILE CHILDREN CALLS  children and theirs call until there is FILE.end; then each adds an x to FILE if all
@@ -16,6 +21,8 @@
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
+#include <signal.h>
 #include <spawn.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -75,6 +82,47 @@ static void in_thread(long children, long calls)
     pthread_create(&thread, NULL, forking, NULL);
     steps(calls);
     pthread_join(thread, NULL);
+}
+
+static void *exec_in_thread(void *words)
+{
+    execv(((char **)words)[0], words);
+    return NULL;
+}
+
+static void in_threads(long count, long children, long calls)
+{
+    pthread_t threads[64];
+    children_of_thread = children;
+    calls_of_thread = calls;
+    count = count < 64 ? count : 64;
+    for (long i = 0; i < count; i++)
+        pthread_create(&threads[i], NULL, forking, NULL);
+    for (long i = 0; i < count; i++)
+        pthread_join(threads[i], NULL);
+}
+
+static void *forking_alone(void *leader)
+{
+    pthread_join(*(pthread_t *)leader, NULL);
+    forks(children_of_thread, calls_of_thread);
+    _exit(0);
+}
+
+static void headless(long children, long calls)
+{
+    static pthread_t leader;
+    pthread_t thread;
+    leader = pthread_self();
+    children_of_thread = children;
+    calls_of_thread = calls;
+    pthread_create(&thread, NULL, forking_alone, &leader);
+    pthread_exit(NULL);
+}
+
+static int step_in_clone(void *calls)
+{
+    return steps((long)calls) == (long)calls ? 0 : 1;
 }
 
 static void orphan(const char *file, long calls)
@@ -158,6 +206,22 @@ static void carry(char **words, int count)
         printf("%d", system(line));
     } else if (!strcmp(words[0], "thread")) {
         in_thread(first, second);
+    } else if (!strcmp(words[0], "threads") && count > 3) {
+        in_threads(first, second, atol(words[3]));
+    } else if (!strcmp(words[0], "headless")) {
+        headless(first, second);
+    } else if (!strcmp(words[0], "clone")) {
+        static char stack[1 << 16];
+        clone(step_in_clone, stack + sizeof stack, CLONE_VM | SIGCHLD, (void *)first);
+        reap();
+    } else if (!strcmp(words[0], "exec-thread")) {
+        pthread_t thread;
+        pthread_create(&thread, NULL, exec_in_thread, again);
+        pthread_join(thread, NULL);
+    } else if (!strcmp(words[0], "user") && count > 1) {
+        execl(words[1], words[1], "user", NULL);
+    } else if (!strcmp(words[0], "user")) {
+        printf("%d", (int)geteuid());
     } else if (!strcmp(words[0], "orphan")) {
         orphan(words[1], second);
     } else if (!strcmp(words[0], "chain") && count > 3) {
