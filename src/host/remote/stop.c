@@ -7,7 +7,8 @@
  * to make a new one, so one quiet round is enough.
  *
  * A stop must not be felt. Signals that are on their way are passed on; a group stop survives a detach by itself; and
- * the calls that the kernel ends with EINTR when a tracer stops them are made to start again (tl_mend_restart).
+ * the calls that the kernel ends with EINTR when a tracer stops them are made to start again (tl_mend_restart). That
+ * holds for a stop that is given up as well: whoever has been interrupted is waited for, as long as it is on its way.
  *
  * A vfork parent does not stop before its child execs. One that is seen in time is not even asked, and when one is
  * asked and does not come within the time, the tracing thread ends, which lets go of everything (tracer.c). A task that
@@ -30,7 +31,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { STOP_MS = 100, BUSY_MS = 400 };
+enum { STOP_MS = 100, BUSY_MS = 400, LATE_MS = 5000 };
 
 int tl_get_regs(pid_t tid, struct user_regs_struct *regs)
 {
@@ -231,37 +232,58 @@ static int settle_busy(struct tl_remote *r, pid_t tid, uint64_t deadline)
     return result;
 }
 
+/* A task that has come to its stop: what it goes on with. */
+static int take(struct tl_remote *r, struct tl_task *task)
+{
+    int result = tl_get_regs(task->tid, &task->regs);
+    if (result)
+        return result;
+    task->stopped = true;
+    if (r->follow && r->suspend_seccomp)
+        ptrace(PTRACE_SETOPTIONS, task->tid, NULL, tl_trace_options(r));
+    unsigned long long rax = task->regs.rax;
+    tl_mend_restart(&task->regs);
+    if (task->regs.rax != rax)
+        tl_set_regs(task->tid, &task->regs);
+    tl_remote_step("stopped");
+    return 0;
+}
+
 static int collect(struct tl_remote *r, uint64_t deadline)
 {
     for (size_t i = 0; i < r->task_count;) {
         struct tl_task *task = &r->tasks[i];
         int result = task->stopped ? 0 : settle_busy(r, task->tid, deadline);
         if (result == 0 && !task->stopped)
-            result = tl_get_regs(task->tid, &task->regs);
+            result = take(r, task);
         if (result == -ESRCH) {
             *task = r->tasks[--r->task_count];
             continue;
         }
         if (result)
             return result;
-        if (!task->stopped) {
-            task->stopped = true;
-            if (r->follow && r->suspend_seccomp)
-                ptrace(PTRACE_SETOPTIONS, task->tid, NULL, tl_trace_options(r));
-            struct user_regs_struct regs = task->regs;
-            tl_mend_restart(&task->regs);
-            if (task->regs.rax != regs.rax)
-                tl_set_regs(task->tid, &task->regs);
-            tl_remote_step("stopped");
-        }
         i++;
     }
     return 0;
 }
 
+/* The stop is given up, but this task has been interrupted: let it come to where its call can be made to start again.
+ * One that the kernel holds (a vfork) has nothing to be mended when it comes out. */
+static void take_late(struct tl_remote *r, struct tl_task *task, uint64_t deadline)
+{
+    int result = -ETIMEDOUT;
+    while (result == -ETIMEDOUT && tl_now() < deadline && tl_task_state(task->tid) != 'D')
+        result = settle(r, task->tid, tl_now() + STOP_MS * 1000000ull);
+    if (result == 0)
+        take(r, task);
+}
+
 static void let_go(struct tl_remote *r)
 {
+    uint64_t late = tl_now() + LATE_MS * 1000000ull;
     for (size_t i = 0; i < r->task_count; i++) {
+        if (!tl_stays(r) && !r->tasks[i].stopped)
+            take_late(r, &r->tasks[i], late);
         /* Where we stay, a stop that comes late finds us. */
         if (tl_stays(r) && r->tasks[i].stopped)
             tl_carry_on(r, r->tasks[i].tid);
