@@ -74,7 +74,7 @@ struct tl_hit_regs {
 
 enum {
     TL_HIT_BLOCK = 1u << 0,     /* wait (bounded) for room rather than lose an event (--block) */
-    TL_HIT_NO_MEMORY = 1u << 1, /* no syscall may be made: every LOAD faults */
+    TL_HIT_NO_MEMORY = 1u << 1, /* no syscall may be made: every LOAD faults, but for `broker` */
     TL_HIT_NO_CLOCK = 1u << 2,  /* rdtsc is forbidden: events carry time 0 */
     TL_HIT_FSGSBASE = 1u << 3,  /* rdfsbase works */
     TL_HIT_RDPID = 1u << 4,     /* rdpid works */
@@ -97,6 +97,10 @@ struct tl_hit_control {
     uint64_t area_size;
     uint64_t heartbeat;     /* tsc of the reader's last look: with TL_HIT_BLOCK nobody waits for a dead reader */
     uint64_t heartbeat_max; /* tsc ticks after which a reader counts as dead */
+    /* Address of the signal broker (broker.h) in the target, as long as it is armed, or 0. Where there is one, memory
+     * is read directly, in threads that do not block SIGSEGV or SIGBUS; with TL_HIT_NO_MEMORY, in those of which that
+     * is known. */
+    uint64_t broker;
 };
 
 struct tl_hit_site {

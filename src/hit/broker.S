@@ -222,6 +222,22 @@ function tl_fault_load
     ret
     .size tl_fault_load, . - tl_fault_load
 
+function tl_fault_load_fs
+    xor eax, eax
+    mov rdx, fs:[rdi]
+    mov [rsi], rdx
+    mov al, 1
+    ret
+    .size tl_fault_load_fs, . - tl_fault_load_fs
+
+function tl_fault_load_gs
+    xor eax, eax
+    mov rdx, gs:[rdi]
+    mov [rsi], rdx
+    mov al, 1
+    ret
+    .size tl_fault_load_gs, . - tl_fault_load_gs
+
 function tl_fault_end
     ret
     .size tl_fault_end, . - tl_fault_end

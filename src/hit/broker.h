@@ -183,6 +183,8 @@ extern struct tl_broker *tl_broker_here __attribute__((visibility("hidden")));
  * SIGBUS are not blocked and the broker is armed. tl_fault_load: 8 bytes, aligned or not if AC is clear. */
 size_t tl_fault_copy(void *to, uint64_t from, size_t size);
 bool tl_fault_load(uint64_t from, uint64_t *value);
+bool tl_fault_load_fs(uint64_t from, uint64_t *value); /* from: an offset from the segment's base */
+bool tl_fault_load_gs(uint64_t from, uint64_t *value);
 /* Write likewise; whether all could be written. */
 static inline bool tl_fault_store(uint64_t to, const void *from, size_t size)
 {

@@ -169,8 +169,8 @@ bool tl_broker_may_load(struct tl_broker *broker, uint64_t fs_base, bool may_ask
     if (thread && thread->safe)
         return true;
     /* What a vfork child finds is not true of its parent. */
-    if (!may_ask || tl_kernel(TL_SYS_RT_SIGPROCMASK, 0, 0, tl_address(&mask), 8, 0, 0) || mask & TL_LOAD_BITS ||
-        tl_kernel(TL_SYS_GETPID, 0, 0, 0, 0, 0, 0) != broker->process.pid)
+    if (!fs_base || !may_ask || tl_kernel(TL_SYS_RT_SIGPROCMASK, 0, 0, tl_address(&mask), 8, 0, 0) ||
+        mask & TL_LOAD_BITS || tl_kernel(TL_SYS_GETPID, 0, 0, 0, 0, 0, 0) != broker->process.pid)
         return false;
     thread = tl_thread_claim(broker, fs_base);
     if (!thread)

@@ -22,10 +22,10 @@ static bool is_thread_block(const struct tl_hit_control *area, uint64_t base)
     uint32_t tid;
     if (base % 8 || area->tid_offset == INT32_MIN)
         return false;
-    if (area->flags & TL_HIT_NO_MEMORY) /* then the kernel cannot be asked what is there */
+    if (area->flags & TL_HIT_NO_MEMORY && !area->broker) /* then the kernel cannot be asked what is there */
         return *(const volatile uint64_t *)base == base;
-    return tl_memory_read(area, base, &self, sizeof self) == sizeof self && self == base &&
-           tl_memory_read(area, base + (uint64_t)(int64_t)area->tid_offset, &tid, sizeof tid) == sizeof tid;
+    return tl_memory_read(area, base, base, &self, sizeof self) == sizeof self && self == base &&
+           tl_memory_read(area, base, base + (uint64_t)(int64_t)area->tid_offset, &tid, sizeof tid) == sizeof tid;
 }
 
 static __attribute__((noinline)) void look_at_thread_block(const struct tl_hit_control *area, struct tl_lane *lane,

@@ -2,10 +2,12 @@
  *
  * The program's memory, wherever its pointers point.
  *
- * The kernel reads for us (process_vm_readv on our own process): memory that is not there gives an error instead of a
- * fault. This is the runtime's only system call. The range is cut where a page ends, because the kernel
- * promises to tell how much it could read only by whole pieces.
+ * Where the signal broker is armed, a fault is nothing but a signal, and memory is simply read. Otherwise, and for
+ * threads that have blocked these signals, the kernel reads for us (process_vm_readv on our own process): memory that
+ * is not there gives an error instead of a fault. The range is cut where a page ends, because the kernel promises to
+ * tell how much it could read only by whole pieces.
  */
+#include "hit/broker.h"
 #include "hit/runtime.h"
 
 enum { PAGE = 4096, STACK_PIECES = TL_STACK_BYTES_MAX / PAGE + 1, PROCESS_VM_READV = 310 };
@@ -41,13 +43,25 @@ static inline uint64_t cut(uint64_t addr, uint64_t size, struct piece *pieces)
     return count;
 }
 
-size_t tl_memory_read(const struct tl_hit_control *area, uint64_t addr, void *to, size_t size)
+bool tl_memory_is_direct(const struct tl_hit_control *area, uint64_t fs_base)
+{
+    struct tl_broker *broker = (struct tl_broker *)area->broker;
+    return broker && tl_broker_may_load(broker, fs_base, !(area->flags & TL_HIT_NO_MEMORY));
+}
+
+size_t tl_memory_read_by_kernel(const struct tl_hit_control *area, uint64_t addr, void *to, size_t size)
 {
     if (area->flags & TL_HIT_NO_MEMORY)
         return 0;
     struct piece local = {(uint64_t)(uintptr_t)to, size};
     struct piece remote[2];
     return copy(area, &local, 1, remote, cut(addr, size, remote));
+}
+
+size_t tl_memory_read(const struct tl_hit_control *area, uint64_t fs_base, uint64_t addr, void *to, size_t size)
+{
+    return tl_memory_is_direct(area, fs_base) ? tl_fault_copy(to, addr, size)
+                                              : tl_memory_read_by_kernel(area, addr, to, size);
 }
 
 size_t tl_memory_read_to_ring(const struct tl_hit *hit, uint64_t addr, uint64_t at, size_t size)

@@ -60,15 +60,14 @@ static uint32_t processor(uint32_t flags)
 
 /* Whether the hit whose frame is at `frame`, of this thread, is over although it never gave its lane back. Reading far
  * away costs a system call: not every look is made. */
-static bool is_dead(struct tl_hit_control *area, struct tl_lane *lane, uint64_t frame,
-                    const struct tl_hit_regs *regs)
+static bool is_dead(struct tl_hit_control *area, struct tl_lane *lane, uint64_t frame, const struct tl_hit_regs *regs)
 {
     uint64_t word = 0, here = (uint64_t)(uintptr_t)&word;
     if (frame >= here && frame < (uint64_t)(uintptr_t)(regs + 1))
         return true;
     if ((frame ^ here) < PAGE && frame % 8 == 0)
         word = *(const volatile uint64_t *)frame;
-    else if (lane->looks++ % LOOK_EVERY || tl_memory_read(area, frame, &word, sizeof word) != sizeof word)
+    else if (lane->looks++ % LOOK_EVERY || tl_memory_read(area, 0, frame, &word, sizeof word) != sizeof word)
         return false;
     return (word ^ tl_lane_name(lane)) >> 16;
 }

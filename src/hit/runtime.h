@@ -4,7 +4,8 @@
  *
  * These sources are compiled twice: hosted, as a library for tests, and freestanding into the blob that is mapped into
  * targets. They call nothing, allocate nothing, hold no lock, use general registers only and no string instructions
- * (so the direction flag may be anything), and make one system call, process_vm_readv on the process itself. All of
+ * (so the direction flag may be anything), and make one system call, process_vm_readv on the process itself (and where
+ * there is a signal broker, the two by which it asks once a thread whether it may do without). All of
  * them are safe in signal handlers and on a stack that has a few hundred bytes left.
  */
 #ifndef TRAPLINE_RUNTIME_H
@@ -64,8 +65,12 @@ static inline void tl_slot_fault(struct tl_hit *hit, unsigned slot)
     hit->strings &= ~bit;
 }
 
-/* Copy up to `size` bytes (at most a page) from the program's memory; how many could be read, from the first on. */
-size_t tl_memory_read(const struct tl_hit_control *area, uint64_t addr, void *to, size_t size);
+/* Copy up to `size` bytes (at most a page) from the program's memory; how many could be read, from the first on.
+ * `fs_base`: of the thread, 0: none or unknown. */
+size_t tl_memory_read(const struct tl_hit_control *area, uint64_t fs_base, uint64_t addr, void *to, size_t size);
+size_t tl_memory_read_by_kernel(const struct tl_hit_control *area, uint64_t addr, void *to, size_t size);
+/* Whether the memory may be read directly, by what src/hit/broker.h has for it. */
+bool tl_memory_is_direct(const struct tl_hit_control *area, uint64_t fs_base);
 /* The same for up to TL_STACK_BYTES_MAX bytes, into the ring of the hit's lane from word `at` on, across its end. */
 size_t tl_memory_read_to_ring(const struct tl_hit *hit, uint64_t addr, uint64_t at, size_t size);
 
