@@ -2,10 +2,10 @@
  *
  * What runs on hits, beside the runtime: built for general registers only, as that is.
  */
-#include <errno.h>
 
 #include "engine.h"
 #include "hit/broker.h"
+#include "hit/emulate.h"
 
 uint64_t onhit_fs_base(void)
 {
@@ -14,11 +14,11 @@ uint64_t onhit_fs_base(void)
     return base;
 }
 
+_Static_assert(sizeof(struct tl_regs) == sizeof(struct tl_hit_regs), "the same by two names");
+
 int onhit_emulate(const struct tl_emulation *emulation, struct tl_regs *regs)
 {
-    (void)emulation;
-    (void)regs;
-    return -EFAULT;
+    return tl_emulate(emulation, (struct tl_hit_regs *)regs);
 }
 
 /* A jump that may leave the function or not, at an exit: executed here if it stays inside, so that the actions behind

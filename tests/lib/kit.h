@@ -29,7 +29,7 @@ long kit_load(const long *from); /* loads here, and returns what it has loaded *
 long kit_many(long a, long b, long c, long d, long e, long f, long g, long h); /* g - h, and the rest added */
 double kit_half(double x, long n);                                             /* x / 2 + n */
 long kit_deep(long n);                                                         /* calls itself n times; returns n */
-extern char kit_data[];                                                  /* data in the text */
+extern char kit_data[];                                                        /* data in the text */
 
 /* The flags that lead to each tactic. */
 enum { KIT_WAYS = 2 };

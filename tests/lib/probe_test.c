@@ -67,7 +67,7 @@ static void sees_registers_before_and_behind(void **state)
                              .address = (void *)kit_add_entry,
                              .pre = note_pre,
                              .post = note_post,
-                             .context = "a"};
+                             .context = (void *)"a"};
     kit_register(&probe);
     const char *tactic;
     void *at;
@@ -107,7 +107,7 @@ static void redirects(void **state)
                               .symbol = "kit_add",
                               .pre = note_pre,
                               .post = note_post,
-                              .context = "no"};
+                              .context = (void *)"no"};
     kit_register(&probe);
     kit_register(&behind);
     assert_int_equal(kit_add(3, 4), 77);
@@ -121,7 +121,7 @@ static void redirects(void **state)
 static void several_run_in_order_of_registration(void **state)
 {
     struct tl_probe probes[3];
-    static char *const names[] = {"1", "2", "3"};
+    static char names[][2] = {"1", "2", "3"};
     for (int i = 0; i < 3; i++) {
         probes[i] = (struct tl_probe){.size = sizeof probes[0],
                                       .flags = way(state),
@@ -149,7 +149,7 @@ static void is_switched_on_and_off(void **state)
                              .flags = way(state) | TL_PROBE_DISABLED,
                              .symbol = "kit_add",
                              .pre = note_pre,
-                             .context = ""};
+                             .context = (void *)""};
     unsigned long text = kit_text_sum(kit_add_entry, 16);
     kit_register(&probe);
     kit_add(1, 1);
