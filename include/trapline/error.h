@@ -2,9 +2,10 @@
  *
  * Every way in which trapline says no.
  *
- * Functions return 0 or a negative errno value: that is the only channel that decides anything. Where a person wants to
- * know more than an errno says, the function also fills a `struct tl_error`, and where a single place of a program is
- * refused, an `enum tl_why` says for which reason. Each reason is written once, in TL_WHYS.
+ * Functions return 0 or a negative errno value: that is the only channel that decides anything. Where a person wants
+ * to know more than an errno says, the function also fills a `struct tl_error`, and where a single place of a program
+ * is refused, an `enum tl_why` says for which reason. Each reason is written once, in TL_WHYS. All of it is safe in
+ * any thread, and but for tl_fail, which formats, in signal handlers.
  */
 #ifndef TRAPLINE_ERROR_H
 #define TRAPLINE_ERROR_H
@@ -57,9 +58,6 @@ struct tl_error {
     int column;
     char text[400];
 };
-
-/* What a person reads where the reason is that this process has no file descriptor left. */
-#define TL_NO_DESCRIPTORS "out of file descriptors: raise the limit (ulimit -n)"
 
 /* Fills *error (NULL is allowed) and returns `code`, so that callers write `return tl_fail(error, -ENOENT, "…", …)`. */
 int tl_fail(struct tl_error *error, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));

@@ -3,7 +3,9 @@
  * What a host provides: the few things that the probe core cannot decide by thinking.
  *
  * A host is this process, another process, bare metal, or a scripted fake. All addresses are the target's. All
- * functions return 0 or a negative errno value and, on failure, leave the target as it was before the call.
+ * functions return 0 or a negative errno value and, on failure, leave the target as it was before the call. Sizes are
+ * in bytes. A host is for one thread at a time, and may want it to be the same all its life; its functions may sleep
+ * and allocate, so none is for signal handlers.
  */
 #ifndef TRAPLINE_PORT_H
 #define TRAPLINE_PORT_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Internal to src/hit: events in a lane's ring.
+ * Internal to src/hit: events in a lane's ring. As safe as runtime.h says.
  */
 #ifndef TRAPLINE_EVENT_H
 #define TRAPLINE_EVENT_H

@@ -16,7 +16,7 @@
  *
  * Slots. STORE and STRING put a value or its fault into a slot, in place of what was there; a slot that a run has not
  * come to is not part of the event. Verified programs read a slot (ARG, STREQ, GLOB) only behind the STORE or STRING
- * that fills it, on every way.
+ * that fills it, on every way. tl_program_verify is safe in any thread and in signal handlers.
  */
 #ifndef TRAPLINE_PROGRAM_H
 #define TRAPLINE_PROGRAM_H
@@ -39,12 +39,13 @@ enum { TL_PROGRAM_STACK = 16, TL_PROGRAM_MAX = 512, TL_EVENT_ARGS = 32, TL_STRIN
     X(ZERO)        /* zero-extend the top from a bytes */                                                              \
     X(BITS)        /* top = (top >> b) & mask of a bits (a from 1, a + b to 64) */                                     \
     X(ADD)                                                                                                             \
-    X(SUB) X(MUL) X(DIV) X(MOD) X(UDIV) X(UMOD) X(AND) X(OR) X(XOR) X(SHL) X(SHR) X(SAR) X(EQ) X(NE) X(LT) X(LE) X(GT) \
-        X(GE) X(ULT) X(ULE) X(UGT) X(UGE) /* pop b, pop a, push a OP b as 0 or 1 */                                    \
-        X(NOT)                            /* ! */                                                                      \
-        X(NEG) X(COM)                     /* ~ */                                                                      \
-        X(DUP) X(DROP) X(ARG)             /* push the value stored in slot a */                                        \
-        X(STORE)                          /* pop into slot a */                                                        \
+    X(SUB)                                                                                                             \
+    X(MUL) X(DIV) X(MOD) X(UDIV) X(UMOD) X(AND) X(OR) X(XOR) X(SHL) X(SHR) X(SAR) X(EQ) X(NE) X(LT) X(LE) X(GT) X(GE)  \
+        X(ULT) X(ULE) X(UGT) X(UGE) /* pop b, pop a, push a OP b as 0 or 1 */                                          \
+        X(NOT)                      /* ! */                                                                            \
+        X(NEG) X(COM)               /* ~ */                                                                            \
+        X(DUP) X(DROP) X(ARG)       /* push the value stored in slot a */                                              \
+        X(STORE)                    /* pop into slot a */                                                              \
         X(STRING) /* pop address, read the NUL-terminated string there into slot a, at most imm bytes (1 to            \
                      TL_STRING_MAX) */                                                                                 \
         X(STREQ)  /* push 1 if the string in slot a equals the constant at imm (offset in the program's string pool),  \

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * Internal to src/hit: what nearly every hit does with lanes, in line; the rest is in ring.c, which also tells why it
- * is right.
+ * is right. As safe as runtime.h says.
  */
 #ifndef TRAPLINE_RING_H
 #define TRAPLINE_RING_H

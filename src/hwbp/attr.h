@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * What a breakpoint asks for, and whether the hardware can do it: the rules of the kernel's x86 code, in its order.
- * Pure.
+ * Pure: safe in any thread and in signal handlers.
  */
 #ifndef TRAPLINE_HWBP_ATTR_H
 #define TRAPLINE_HWBP_ATTR_H

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The debug registers' fields (Intel SDM vol. 3B, 18.2.3 and 18.2.4; AMD APM vol. 2, 13.1.1). Pure.
+ * The debug registers' fields (Intel SDM vol. 3B, 18.2.3 and 18.2.4; AMD APM vol. 2, 13.1.1). Pure: safe in any thread
+ * and in signal handlers.
  *
  *   DR7  bit 2n, 2n + 1   register n enabled for the task (L), for good (G)
  *        bit 8, 9         exact (LE, GE): no meaning any more; GE is set by the kernel, out of custom

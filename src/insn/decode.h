@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What this room shares of the decoder underneath. For this room only: nobody else sees Zydis.
+ * What this room shares of the decoder underneath. For this room only: nobody else sees Zydis. As safe as insn.h.
  */
 #ifndef TRAPLINE_INSN_DECODE_H
 #define TRAPLINE_INSN_DECODE_H

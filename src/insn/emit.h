@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Writing the code of a copy: bytes and marks side by side. For this room only.
+ * Writing the code of a copy: bytes and marks side by side. For this room only. As safe as insn.h.
  */
 #ifndef TRAPLINE_INSN_EMIT_H
 #define TRAPLINE_INSN_EMIT_H

@@ -3,7 +3,8 @@
  * A control transfer, taken apart: what has to be done to a set of registers (and the stack) to have executed it. A
  * plain description, so that the one who does it needs no decoder.
  *
- * Registers by their numbers in encodings (rax 0, rcx 1 … r15 15). The stack is 8 bytes wide in each of these.
+ * Registers by their numbers in encodings (rax 0, rcx 1 … r15 15). The stack is 8 bytes wide in each of these. Pure:
+ * safe in any thread and in signal handlers.
  */
 #ifndef TRAPLINE_INSN_EMULATION_H
 #define TRAPLINE_INSN_EMULATION_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The parts of relocation. For this room only.
+ * The parts of relocation. For this room only. As safe as insn.h.
  */
 #ifndef TRAPLINE_INSN_RELOCATE_H
 #define TRAPLINE_INSN_RELOCATE_H

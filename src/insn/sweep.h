@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * The instructions of one function: where they begin, which bytes between them are data, and where the function is
- * left. Pure.
+ * left. Pure but for allocation: any thread, not signal handlers. Sizes are in bytes.
  */
 #ifndef TRAPLINE_SWEEP_H
 #define TRAPLINE_SWEEP_H

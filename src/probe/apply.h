@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Carrying out a plan on a host, and taking it back. Knows no host: everything goes through the port.
+ * Carrying out a plan on a host, and taking it back. Knows no host: everything goes through the port. For the thread
+ * that may use the port; it sleeps and allocates, so not for signal handlers.
  */
 #ifndef TRAPLINE_APPLY_H
 #define TRAPLINE_APPLY_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * Arenas: stretches of memory near a group of sites that hold their trampolines, one after the other, behind one gate
- * page. And rooms: what earlier plans have left of theirs. For this room only.
+ * page. And rooms: what earlier plans have left of theirs. For this room only. Threads and signals: as plan.h.
  */
 #ifndef TRAPLINE_ARENA_H
 #define TRAPLINE_ARENA_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What each site does when it is hit: the runtime's tables (sites, actions, programs), their place in the hit area, and
- * the hook of each site.
+ * What each site does when it is hit: the runtime's tables (sites, actions, programs), their place in the hit area,
+ * and the hook of each site. For one thread at a time, as symbol.h wants it; not for signal handlers.
  */
 #ifndef TRAPLINE_ASSEMBLE_H
 #define TRAPLINE_ASSEMBLE_H

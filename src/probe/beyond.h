@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Trampolines that come back behind a punned jump instead of into it: beyond.c. For this room only.
+ * Trampolines that come back behind a punned jump instead of into it: beyond.c. For this room only. Threads and
+ * signals: as plan.h.
  */
 #ifndef TRAPLINE_BEYOND_H
 #define TRAPLINE_BEYOND_H

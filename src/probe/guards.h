@@ -4,7 +4,8 @@
  * that a breakpoint of ours can never meet a blocked or ignored SIGTRAP. A guard is a site on the `syscall` instruction
  * itself, reached by a jump: a breakpoint there could be the very one that is met.
  *
- * Looked at are the executable segments of files. Code that a program makes itself (a JIT's) is not.
+ * Looked at are the executable segments of files. Code that a program makes itself (a JIT's) is not. For one thread at
+ * a time, as symbol.h wants it; not for signal handlers.
  */
 #ifndef TRAPLINE_GUARDS_H
 #define TRAPLINE_GUARDS_H

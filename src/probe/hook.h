@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * The code in front of a displaced instruction: it counts in line, or enters the runtime, and leaves registers, flags,
- * red zone and vector state as they were. Pure: emits bytes for an address.
+ * red zone and vector state as they were. Pure: emits bytes for an address, in any thread or signal handler.
  *
  * Near each group of trampolines there is one *gate* page, private and wiped on fork (MADV_WIPEONFORK), with the
  * pointers that a hook needs. In a fork child it reads as zeros, which switches every hook off.

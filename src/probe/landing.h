@@ -4,7 +4,7 @@
  *
  * A punned jump leads to an address that is fixed in its upper bytes. What stands there is a stub, a jump on to the
  * trampoline, and the page that holds it is a *landing page*. Landing pages are virtual: stubs of many of them share
- * one page of the pool where they do not overlap (packing.c).
+ * one page of the pool where they do not overlap (packing.c). Threads and signals: as plan.h.
  */
 #ifndef TRAPLINE_LANDING_H
 #define TRAPLINE_LANDING_H

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * From places to a plan: which bytes to write where, what to map, and how it is undone. Pure: bytes and an
- * address-space map in, a plan out; src/probe/apply.c carries it out on a host.
+ * address-space map in, a plan out; src/probe/apply.c carries it out on a host. Any thread may plan, with arguments of
+ * its own; memory is allocated, so signal handlers may not.
  */
 #ifndef TRAPLINE_PLAN_H
 #define TRAPLINE_PLAN_H

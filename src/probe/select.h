@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * From specs to places: which functions of which modules a person means, and at which instructions each has to be
- * probed. Reads symbol tables and text, changes nothing.
+ * probed. Reads symbol tables and text, changes nothing. For one thread at a time, as symbol.h wants it; not for
+ * signal handlers.
  */
 #ifndef TRAPLINE_SELECT_H
 #define TRAPLINE_SELECT_H

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Shared by select.c and places.c: the selection while it grows.
+ * Shared by select.c and places.c: the selection while it grows. For threads and signals select.h holds here too.
+ * Functions that return int return 0 or -ENOMEM.
  */
 #ifndef TRAPLINE_SELECTING_H
 #define TRAPLINE_SELECTING_H

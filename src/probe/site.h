@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * One site, read from a live module.
+ * One site, read from a live module. For one thread at a time, as symbol.h wants it; not for signal handlers.
  */
 #ifndef TRAPLINE_SITE_H
 #define TRAPLINE_SITE_H

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Free address space: the gaps between the areas of a process. For this room only. Pure but for allocation.
+ * Free address space: the gaps between the areas of a process. For this room only. Pure but for allocation. Threads
+ * and signals: as plan.h.
  */
 #ifndef TRAPLINE_SPACE_H
 #define TRAPLINE_SPACE_H

@@ -4,7 +4,7 @@
  *
  * A tactic is asked for a site, the bytes as they stand from there on (neighbours' jumps included), and a `choice`: 0
  * is what it thinks best, the further ones up to TL_CHOICES are other ways of doing the same, for when the jump of a
- * neighbour below, which may run into these bytes, gets nowhere with the best.
+ * neighbour below, which may run into these bytes, gets nowhere with the best. Threads and signals: as plan.h.
  */
 #ifndef TRAPLINE_TACTIC_H
 #define TRAPLINE_TACTIC_H

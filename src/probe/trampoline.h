@@ -7,6 +7,8 @@
  *   stepped  hook, int3, bare instruction
  *   TAKEN    copy for the way that is not taken, hook, jump to the branch's target
  *   beyond   hook, guard, copies (beyond.h)
+ *
+ * Threads and signals: as plan.h.
  */
 #ifndef TRAPLINE_TRAMPOLINE_H
 #define TRAPLINE_TRAMPOLINE_H

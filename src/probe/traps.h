@@ -3,7 +3,7 @@
  * The tables by which the signal broker knows sites and trampolines (struct tl_broker_tables, src/hit/broker.h): which
  * trap belongs to which site, and where a thread that faults in a copy would be in the program.
  *
- * They are made from the sites alone, as tl_plan_build has left them.
+ * They are made from the sites alone, as tl_plan_build has left them. Threads and signals: as plan.h.
  */
 #ifndef TRAPLINE_TRAPS_H
 #define TRAPLINE_TRAPS_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * Writing byte code: a buffer that only ever complains once, and jumps that are patched when their target is known.
- * Internal to the tool.
+ * Internal to the tool. For threads and signals spec.h holds here too.
  */
 #ifndef TRAPLINE_SPEC_CODE_H
 #define TRAPLINE_SPEC_CODE_H

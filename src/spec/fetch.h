@@ -4,7 +4,8 @@
  *
  * An expression is a chain: something that is at hand (a register, a constant, an address) and around it any number of
  * dereferences. `@ADDR` is an address and one dereference of offset 0, so only TL_FETCH_DEREF ever reads at an address
- * that the spec computes.
+ * that the spec computes. Functions that return int return 0, or a negative errno with the column told. For threads
+ * and signals spec.h holds here too.
  */
 #ifndef TRAPLINE_SPEC_FETCH_H
 #define TRAPLINE_SPEC_FETCH_H

@@ -7,7 +7,8 @@
  * and x64, and constants that do not fit in the signed range or end in u. Narrower unsigned values are signed numbers
  * that happen not to be negative (which is what C's promotion to long does).
  *
- * What could not be read (a fault) makes a comparison false and so, on its own, rejects the hit.
+ * What could not be read (a fault) makes a comparison false and so, on its own, rejects the hit. Functions that return
+ * int return 0, or a negative errno with the column told. For threads and signals spec.h holds here too.
  */
 #ifndef TRAPLINE_SPEC_FILTER_H
 #define TRAPLINE_SPEC_FILTER_H

@@ -2,8 +2,9 @@
  *
  * The grammars of the probe part of a spec, and what they share. Internal to src/spec.
  *
- * Each tl_parse_… function starts at the first character of the probe part and fills module, symbol, offset, where
- * and so on; it leaves the cursor at the blank or the end behind it.
+ * Each tl_parse_… function starts at the first character of the probe part and fills module, symbol, offset, where and
+ * so on; it leaves the cursor at the blank or the end behind it. They return 0, or a negative errno with the column
+ * told. For threads and signals spec.h holds here too.
  */
 #ifndef TRAPLINE_SPEC_GRAMMAR_H
 #define TRAPLINE_SPEC_GRAMMAR_H

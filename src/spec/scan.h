@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A cursor over the text of a spec, and the way to complain about a column of it. Internal to src/spec.
+ * A cursor over the text of a spec, and the way to complain about a column of it. Internal to src/spec. Functions that
+ * return int return 0, or a negative errno with the column told. For threads and signals spec.h holds here too.
  */
 #ifndef TRAPLINE_SPEC_SCAN_H
 #define TRAPLINE_SPEC_SCAN_H

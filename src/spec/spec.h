@@ -5,7 +5,8 @@
  *
  * Five grammars, recognised by their shape: uprobe_events (p: r:), bpftrace (uprobe: uretprobe: usdt:), dtrace
  * (pid$target:), frida-trace (MODULE!GLOB), and a bare function name or glob. After any of them come fetch arguments
- * in the words of uprobe_events, and a filter: `if EXPR`.
+ * in the words of uprobe_events, and a filter: `if EXPR`. Any thread may do so with texts and specs of its own; memory
+ * is allocated, so signal handlers may not.
  */
 #ifndef TRAPLINE_SPEC_H
 #define TRAPLINE_SPEC_H

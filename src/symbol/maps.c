@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "base/texts.h"
 #include "symbol/maps.h"
 
 #include <fcntl.h>

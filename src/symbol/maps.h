@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The lines of /proc/PID/maps.
+ * The lines of /proc/PID/maps. Any thread; not for signal handlers.
  */
 #ifndef TRAPLINE_SYMBOL_MAPS_H
 #define TRAPLINE_SYMBOL_MAPS_H

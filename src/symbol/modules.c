@@ -18,6 +18,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "base/texts.h"
 #include "symbol/maps.h"
 #include "symbol/object.h"
 

@@ -9,6 +9,7 @@
  * opening with a text that names it; what stands inside a table is checked by whoever reads the table, and left out
  * where it makes no sense.
  */
+#include "base/texts.h"
 #include "symbol/object.h"
 
 #include <fcntl.h>

@@ -4,6 +4,7 @@
  *
  * An object is opened cheaply: the headers are read and checked, nothing else. Tables are read when a question first
  * needs them, into caches that then stay as they are until the object is closed, so that pointers into them stay good.
+ * For threads and signals symbol.h holds here too.
  */
 #ifndef TRAPLINE_SYMBOL_OBJECT_H
 #define TRAPLINE_SYMBOL_OBJECT_H

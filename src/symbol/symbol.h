@@ -3,8 +3,9 @@
  * Names and addresses of one ELF file, and of the files mapped into a process. Built on elfutils; hostile files give an
  * error, never a crash. Addresses of a file are its own virtual addresses; a module adds the load bias.
  *
- * Opening reads and checks headers only; tables are read when a question first needs them and are then kept, so what is
- * returned stays good until the object is closed. An object is for one thread at a time, also through const pointers.
+ * Opening reads and checks headers only; tables are read when a question first needs them and are then kept, so what
+ * is returned stays good until the object is closed. An object is for one thread at a time, also through const
+ * pointers, and nothing here is for signal handlers. Sizes are in bytes; `error` may be NULL.
  */
 #ifndef TRAPLINE_SYMBOL_H
 #define TRAPLINE_SYMBOL_H
@@ -39,9 +40,9 @@ struct tl_object;
 
 /* Open the ELF file at `path`: x86-64 executables and shared objects only. Names come from its .symtab and .dynsym, and
  * where it was stripped, from the separate debug file by build-id or debug link (below /usr/lib/debug, or beside it),
- * or from the table inside it (.gnu_debugdata);
- * what has no name, from .eh_frame. -ENOENT, -EACCES, -ENOEXEC (no ELF, or another machine: the text says which),
- * -EINVAL (truncated, hostile: the text names the header). `display` is the name to show, or NULL for `path`. */
+ * or from the table inside it (.gnu_debugdata); what has no name, from .eh_frame. -ENOENT, -EACCES, -ENOEXEC (no ELF,
+ * or another machine: the text says which), -EINVAL (truncated, hostile: the text names the header), -ENOMEM, -EMFILE
+ * (fewer than sixteen descriptors would be left). `display` is the name to show, or NULL for `path`. */
 int tl_object_open(const char *path, const char *display, struct tl_object **object, struct tl_error *error);
 /* The same for a file's image in memory, which is copied. */
 int tl_object_open_memory(const void *bytes, size_t size, const char *display, struct tl_object **object,

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Call stacks of another process, from registers and a piece of the stack that were copied at some moment: by the
- * unwind tables of the files that it has mapped, so that code needs no frame pointers. Built on libdwfl.
+ * unwind tables of the files that it has mapped, so that code needs no frame pointers. Built on libdwfl. An unwinder
+ * is for one thread at a time; nothing here is for signal handlers.
  */
 #ifndef TRAPLINE_UNWIND_H
 #define TRAPLINE_UNWIND_H

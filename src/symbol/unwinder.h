@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the two files of the unwinder share. Nothing outside the room includes this.
+ * What the two files of the unwinder share. Nothing outside the room includes this. For threads and signals unwind.h
+ * holds here too.
  */
 #ifndef TRAPLINE_SYMBOL_UNWINDER_H
 #define TRAPLINE_SYMBOL_UNWINDER_H

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * From the processor's time stamp counter to CLOCK_MONOTONIC.
+ * From the processor's time stamp counter to CLOCK_MONOTONIC. A clock is for one thread at a time. No function fails,
+ * sleeps or allocates.
  */
 #ifndef TRAPLINE_CLOCK_H
 #define TRAPLINE_CLOCK_H

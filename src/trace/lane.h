@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * One lane as the reader sees it. Internal to src/trace.
+ * One lane as the reader sees it. Internal to src/trace. For threads and signals reader.h holds here too.
  */
 #ifndef TRAPLINE_LANE_H
 #define TRAPLINE_LANE_H

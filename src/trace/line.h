@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A line of output being put together, written out in one piece. Internal to src/trace.
+ * A line of output being put together, written out in one piece. Internal to src/trace. A line is for one thread at a
+ * time, and not for signal handlers; that writing failed, ferror(out) tells.
  */
 #ifndef TRAPLINE_LINE_H
 #define TRAPLINE_LINE_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The reader's state. Internal to src/trace.
+ * The reader's state. Internal to src/trace. For threads and signals reader.h holds here too.
  */
 #ifndef TRAPLINE_MERGE_H
 #define TRAPLINE_MERGE_H

@@ -6,7 +6,8 @@
  * reader believes its own copy of the layout and nothing else: whatever it finds in the area, it neither crashes, nor
  * loops without end, nor touches memory outside of the area. (The area must not shrink: seal the memfd against it.)
  *
- * One reader an area, used by one thread at a time. Nothing here sleeps or waits for the target.
+ * One reader an area, used by one thread at a time and by no signal handler. Nothing here sleeps or waits for the
+ * target.
  */
 #ifndef TRAPLINE_READER_H
 #define TRAPLINE_READER_H

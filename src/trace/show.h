@@ -14,7 +14,8 @@
  *
  * JSON, an object a line, with the field names of the manual page. Fetched integers are JSON numbers whatever their
  * type (x64 too: exact, not rounded to a double by us); addresses (addr) are strings "0x…". What could not be read is
- * null, `(fault)` in text. Bytes of a string that are not UTF-8 become U+FFFD.
+ * null, `(fault)` in text. Bytes of a string that are not UTF-8 become U+FFFD. Any thread may write to a FILE of its
+ * own; signal handlers may not. That writing failed, ferror(out) tells.
  */
 #ifndef TRAPLINE_SHOW_H
 #define TRAPLINE_SHOW_H

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Who did it: from what the runtime knows of a thread (its id in the target's name space, or only its fs base) to the
- * thread's id and name as they are outside. Names are read from /proc and may be the last ones known.
+ * thread's id and name as they are outside. Names are read from /proc and may be the last ones known. For one thread
+ * at a time; not for signal handlers.
  */
 #ifndef TRAPLINE_TASKS_H
 #define TRAPLINE_TASKS_H

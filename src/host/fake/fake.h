@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * A scripted host for tests: an address space in our own memory that follows the contract of port.h to the letter,
- * asserts that its callers do (text is patched only while stopped, code is mapped before it is jumped to), and fails at
- * the call that the test asks for.
+ * asserts that its callers do (text is patched only while stopped, code is mapped before it is jumped to), and fails
+ * at the call that the test asks for. For one thread; not for signal handlers.
  */
 #ifndef TRAPLINE_FAKE_H
 #define TRAPLINE_FAKE_H

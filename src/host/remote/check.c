@@ -5,6 +5,8 @@
  */
 #include "host/remote/internal.h"
 
+#include "base/texts.h"
+
 #include <elf.h>
 #include <fcntl.h>
 #include <stdio.h>

@@ -11,7 +11,8 @@
  *   end
  *
  * A process that shares its parent's memory (vfork, posix_spawn, CLONE_VM) is the same target as its parent until it
- * runs another program. If we die, all of them run on.
+ * runs another program. If we die, all of them run on. For the thread that the first handle belongs to; not for signal
+ * handlers.
  */
 #ifndef TRAPLINE_FOLLOW_H
 #define TRAPLINE_FOLLOW_H

@@ -3,6 +3,8 @@
  * What the files of the remote host share. Lowest first: proc (what /proc says), check (may we?), tracer (the thread
  * that owns ptrace), stop, frame + gadget + session (one system call in the target), core (our memory there), batch
  * (many calls), log (what has to be undone), then the port's functions and the life of a handle.
+ * All of it is for the thread of the handle or its tracer; functions that return int return 0 or -errno, unless they
+ * say otherwise.
  */
 #ifndef TRAPLINE_REMOTE_INTERNAL_H
 #define TRAPLINE_REMOTE_INTERNAL_H

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * The host "another process": the port of trapline/port.h over ptrace and system calls that the target itself is made
- * to execute. A handle belongs to one thread, the one that opened it: ptrace wants it so, and nothing here locks.
+ * to execute. A handle belongs to one thread, the one that opened it: ptrace wants it so, and nothing here locks;
+ * nothing is for signal handlers.
  *
  * Life of a handle:
  *

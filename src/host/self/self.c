@@ -8,6 +8,7 @@
  * The lock is taken over a fork, so that the child gets a state that is whole. All of our memory is private, the child
  * has its own copy of it, text included: nothing is to be done to it but to say who it is.
  */
+#include "base/texts.h"
 #include "host/self/internal.h"
 
 #include "hit/broker.h"
