@@ -150,8 +150,16 @@ struct tl_remote *tl_remote_create(pid_t pid, struct tl_tracer *tracer)
     r->pid = pid;
     r->pidfd = r->mem = -1;
     r->facts.tid_offset = INT32_MIN;
-    r->port = (struct tl_port){r,        port_read,  port_stop, port_resume, port_fill,
-                               port_map, port_unmap, port_set,  port_patch,  port_evacuate};
+    r->port = (struct tl_port){.host = r,
+                               .read = port_read,
+                               .stop = port_stop,
+                               .resume = port_resume,
+                               .fill = port_fill,
+                               .map = port_map,
+                               .unmap = port_unmap,
+                               .set = port_set,
+                               .patch = port_patch,
+                               .evacuate = port_evacuate};
     return r;
 }
 
