@@ -3,6 +3,7 @@
 
 struct world program_world;
 struct tl_hit program_hit;
+uint64_t program_fs_base;
 static struct tl_hit_regs regs;
 static const char pool[] = "\0abc\0a*c\0[x-z]?*";
 
@@ -31,7 +32,10 @@ bool program_is_valid(const struct tl_operation *code, size_t length)
 bool program_run(const struct tl_operation *code, size_t length)
 {
     assert_true(program_is_valid(code, length));
-    program_hit = (struct tl_hit){
-        .area = program_world.area, .lane = world_lane(&program_world, 0), .regs = &regs, .tid_site = 77};
+    program_hit = (struct tl_hit){.area = program_world.area,
+                                  .lane = world_lane(&program_world, 0),
+                                  .regs = &regs,
+                                  .fs_base = program_fs_base,
+                                  .tid_site = 77};
     return tl_fetch_run(&program_hit, code);
 }
