@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "common.h"
 
+#include "hit/blob.h"
+
 #include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -92,8 +94,33 @@ static uint64_t hash_text(pid_t pid)
     return hash;
 }
 
+static int add_signals(void *context, int tid)
+{
+    char *all = context, *status = tl_proc_file(tid, "status", NULL);
+    static const char *const lines[] = {"\nSigBlk:", "\nSigIgn:", "\nSigCgt:"};
+    for (size_t i = 0; status && i < 3; i++) {
+        char *line = strstr(status, lines[i]);
+        if (line)
+            strncat(all, line, strcspn(line + 1, "\n") + 1);
+    }
+    free(status);
+    return 0;
+}
+
+/* What the kernel says of the signals of all threads. */
+static char *signals_of(pid_t pid)
+{
+    char path[64], *all = calloc(1, 1 << 16);
+    snprintf(path, sizeof path, "/proc/%d/task", pid);
+    assert_non_null(all);
+    tl_each_number(path, add_signals, all);
+    return all;
+}
+
 void target_baseline(struct target *t)
 {
+    free(t->signals);
+    t->signals = signals_of(t->pid);
     free(t->maps);
     t->maps = tl_proc_file(t->pid, "maps", NULL);
     t->text = hash_text(t->pid);
@@ -109,6 +136,7 @@ void target_end(struct target *t)
     munmap(t->progress, PROGRESS_BYTES);
     close(PROGRESS_FD);
     free(t->maps);
+    free(t->signals);
 }
 
 void assert_goes_on(struct target *t)
@@ -151,6 +179,10 @@ void assert_as_before(struct target *t)
         fail_msg("the mappings differ: %.*s, was %.*s", (int)strcspn(maps + same, "\n"), maps + same,
                  (int)strcspn(t->maps + same, "\n"), t->maps + same);
     assert_true(hash_text(t->pid) == t->text);
+    char *signals = signals_of(t->pid);
+    if (t->signals && strcmp(signals, t->signals))
+        fail_msg("the signals differ: %s, was %s", signals, t->signals);
+    free(signals);
     assert_int_equal(tl_status_number(status, "TracerPid", 10), 0);
     snprintf(path, sizeof path, "/proc/%d/fd", t->pid);
     tl_each_number(path, count_fd, t);
@@ -223,6 +255,119 @@ int probe_take_out(struct tl_remote *r, struct probe *p)
         result = port->evacuate(port->host, locate, p);
     if (result == 0)
         result = port->unmap(port->host, p->mappings, 2);
+    port->resume(port->host);
+    return result;
+}
+
+/* ---- int3 and the broker ---- */
+
+/* The broker, and behind it tables with the one trap. */
+static int fill_data(struct tl_remote *r, const struct trap *t, uint64_t blob, uint64_t data, size_t *size)
+{
+    const struct tl_port *port = tl_remote_port(r);
+    struct {
+        struct tl_broker broker;
+        struct tl_broker_tables tables;
+        struct tl_trap trap;
+        struct tl_trap_memory memory[2];
+    } *image = calloc(1, sizeof *image);
+    assert_non_null(image);
+    tl_broker_init(&image->broker, &(struct tl_broker_setup){.flags = TL_BROKER_FSGSBASE,
+                                                             .pid = (uint32_t)tl_remote_facts(r)->ns_pid,
+                                                             .marker = t->mappings[3].addr,
+                                                             .entry = blob + tl_blob_broker_entry(),
+                                                             .pass = blob + tl_blob_broker_pass(),
+                                                             .restorer = blob + tl_blob_broker_restorer()});
+    tl_broker_publish(&image->broker, data + offsetof(typeof(*image), tables));
+    size_t from = offsetof(typeof(*image), tables);
+    image->tables = (struct tl_broker_tables){.magic = TL_BROKER_TABLES_MAGIC,
+                                              .size = sizeof *image - from,
+                                              .trap_count = 1,
+                                              .memory_count = 2,
+                                              .traps = offsetof(typeof(*image), trap) - from,
+                                              .ranges = sizeof *image - from,
+                                              .marks = sizeof *image - from,
+                                              .memory = offsetof(typeof(*image), memory) - from};
+    image->trap = (struct tl_trap){t->patch.addr, t->mappings[0].addr, TL_TRAP_JUMP, 0};
+    image->memory[0] = (struct tl_trap_memory){t->mappings[0].addr, t->mappings[0].addr + 4096};
+    image->memory[1] = (struct tl_trap_memory){blob, blob + tl_page_up(tl_blob_size)};
+    assert_int_equal(tl_broker_tables_verify(&image->tables, image->tables.size), 0);
+    *size = tl_page_up(sizeof *image);
+    int result = port->fill(port->host, 8192 + tl_page_up(tl_blob_size), image, sizeof *image);
+    free(image);
+    return result;
+}
+
+int trap_place(struct tl_remote *r, uint64_t addr, struct trap *t)
+{
+    const struct tl_port *port = tl_remote_port(r);
+    uint64_t page = (addr & ~0xfffull) + (64 << 20), blob = page + (1 << 20), data = page + (2 << 20);
+    t->mappings[0] = (struct tl_mapping){.addr = page, .size = 4096, .pool = 4096, .kind = TL_MAPPING_CODE};
+    t->mappings[1] = (struct tl_mapping){blob, tl_page_up(tl_blob_size), 8192, TL_MAPPING_CODE};
+    t->mappings[2] = (struct tl_mapping){data, 0, 8192 + tl_page_up(tl_blob_size), TL_MAPPING_DATA};
+    t->mappings[3] = (struct tl_mapping){.addr = page + 8192, .size = 4096, .kind = TL_MAPPING_GATE};
+    t->patch = (struct tl_patch){.addr = addr, .length = 1, .bytes = {0xcc}};
+    uint8_t code[16] = {0};
+    int32_t back = (int32_t)(addr + 5 - (page + 10));
+    size_t size;
+    int result = tl_remote_read(r, addr, code, 5); /* mov $…, %eax; jmp back */
+    t->patch.expect[0] = code[0];
+    code[5] = 0xe9;
+    memcpy(code + 6, &back, 4);
+    uint8_t *runtime = malloc(tl_blob_size);
+    assert_non_null(runtime);
+    memcpy(runtime, tl_blob, tl_blob_size);
+    tl_blob_set_broker(runtime, data);
+    if (result == 0)
+        result = port->fill(port->host, 4096, code, sizeof code);
+    if (result == 0)
+        result = port->fill(port->host, 8192, runtime, tl_blob_size);
+    if (result == 0)
+        result = fill_data(r, t, blob, data, &size);
+    free(runtime);
+    if (result == 0)
+        result = port->stop(port->host);
+    if (result)
+        return result;
+    t->mappings[2].size = size;
+    result = port->map(port->host, t->mappings, 4);
+    if (result == 0)
+        result = port->set(port->host, t->mappings[3].addr, 1);
+    if (result == 0)
+        result = port->arm(port->host, data);
+    if (result == 0)
+        result = port->patch(port->host, &t->patch, 1);
+    port->resume(port->host);
+    return result;
+}
+
+static int locate_trap(void *context, uint64_t pc, uint64_t *original, int *fix_rcx)
+{
+    const struct trap *t = context;
+    *fix_rcx = 0;
+    *original = pc == t->mappings[0].addr ? t->patch.addr : t->patch.addr + 5;
+    if (pc - t->mappings[0].addr < 4096)
+        return 0;
+    return pc - t->mappings[1].addr < t->mappings[1].size ? -EAGAIN : -ENOENT;
+}
+
+int trap_take_out(struct tl_remote *r, struct trap *t)
+{
+    const struct tl_port *port = tl_remote_port(r);
+    struct tl_patch back = {.addr = t->patch.addr, .length = 1, .expect = {0xcc}, .bytes = {t->patch.expect[0]}};
+    uint8_t now;
+    int result = port->stop(port->host);
+    if (result)
+        return result;
+    result = tl_remote_read(r, t->patch.addr, &now, 1);
+    if (result == 0 && now == 0xcc)
+        result = port->patch(port->host, &back, 1);
+    if (result == 0)
+        result = port->evacuate(port->host, locate_trap, t);
+    if (result == 0)
+        result = port->disarm(port->host);
+    if (result == 0)
+        result = port->unmap(port->host, t->mappings, 4);
     port->resume(port->host);
     return result;
 }

@@ -35,7 +35,7 @@ struct target {
     bool forked; /* runs a function of the test */
     struct progress *progress;
     int fd;
-    char *maps;
+    char *maps, *signals;
     uint64_t text; /* a hash of all code */
 };
 
@@ -54,7 +54,7 @@ void target_end(struct target *t);
 
 /* All threads of the target go on, and none found anything wrong. */
 void assert_goes_on(struct target *t);
-/* Mappings and code are as at the baseline, no descriptor is left, nobody traces it. */
+/* Mappings, code, and each thread's signals are as at the baseline, no descriptor is left, nobody traces it. */
 void assert_as_before(struct target *t);
 
 struct tl_remote *open_target(struct target *t);
@@ -74,6 +74,14 @@ struct probe {
 };
 int probe_place(struct tl_remote *r, uint64_t addr, struct probe *p);
 int probe_take_out(struct tl_remote *r, struct probe *p);
+
+/* The same with an int3, and the broker with the runtime that it is in. */
+struct trap {
+    struct tl_mapping mappings[4];
+    struct tl_patch patch;
+};
+int trap_place(struct tl_remote *r, uint64_t addr, struct trap *t);
+int trap_take_out(struct tl_remote *r, struct trap *t);
 
 /* Open, region, maybe a probe, and everything back. */
 void come_and_go(struct target *t, bool with_probe);

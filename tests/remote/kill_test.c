@@ -21,27 +21,44 @@ static void count_down(const char *name)
         raise(SIGKILL);
 }
 
+static void place_and_take_out(struct tl_remote *r, uint64_t addr)
+{
+    struct probe probe = {0};
+    int result = probe_place(r, addr, &probe);
+    if (result)
+        fail_msg("place: %d %s", result, tl_remote_last_error(r));
+    for (int i = 0; i < 100 && (result = probe_take_out(r, &probe)) == -EAGAIN; i++)
+        tl_nap(1000);
+    if (result)
+        fail_msg("take out: %d %s", result, tl_remote_last_error(r));
+}
+
+static void arm_and_disarm(struct tl_remote *r, uint64_t addr)
+{
+    struct trap trap = {0};
+    int result = trap_place(r, addr, &trap);
+    if (result)
+        fail_msg("arm: %d %s", result, tl_remote_last_error(r));
+    tl_nap(3000);
+    for (int i = 0; i < 100 && (result = trap_take_out(r, &trap)) == -EAGAIN; i++)
+        tl_nap(1000);
+    if (result)
+        fail_msg("disarm: %d %s", result, tl_remote_last_error(r));
+}
+
 /* One whole life of a tool, in a process of its own. */
-static void whole_life(struct target *t)
+static void whole_life(struct target *t, bool armed)
 {
     struct tl_remote *r = open_target(t);
     struct tl_remote_region region;
     struct tl_error error = {0};
-    struct probe probe = {0};
     int result = -EAGAIN;
     for (int i = 0; result == -EAGAIN && i < 50; i++)
-        result = tl_remote_region(r, 1 << 16, 1 << 14, &region, &error);
+        result = tl_remote_region(r, 1 << 16, armed ? 1 << 21 : 1 << 14, &region, &error);
     if (result)
         fail_msg("region: %s", error.text);
-    if (t->progress->probe) {
-        result = probe_place(r, t->progress->probe, &probe);
-        if (result)
-            fail_msg("place: %d %s", result, tl_remote_last_error(r));
-        for (int i = 0; i < 100 && (result = probe_take_out(r, &probe)) == -EAGAIN; i++)
-            tl_nap(1000);
-        if (result)
-            fail_msg("take out: %d %s", result, tl_remote_last_error(r));
-    }
+    if (t->progress->probe)
+        (armed ? arm_and_disarm : place_and_take_out)(r, t->progress->probe);
     result = tl_remote_remove(r, &error);
     if (result)
         fail_msg("remove: %s", error.text);
@@ -49,14 +66,14 @@ static void whole_life(struct target *t)
 }
 
 /* 1: the tool was killed at this step; 0: it came to its end before. */
-static int life_with_death(struct target *t, unsigned step)
+static int life_with_death(struct target *t, bool armed, unsigned step)
 {
     pid_t tool = fork();
     int status;
     if (tool == 0) {
         steps_left = step;
         tl_remote_step_hook = count_down;
-        whole_life(t);
+        whole_life(t, armed);
         _exit(0);
     }
     assert_int_equal(waitpid(tool, &status, 0), tool);
@@ -65,23 +82,23 @@ static int life_with_death(struct target *t, unsigned step)
     return WIFSIGNALED(status);
 }
 
-static void at_every_step(const char *name, const char *argument)
+static void at_every_step(const char *name, const char *argument, bool armed)
 {
     char *const *argv = ARGV(program(name), argument);
     struct target t;
     unsigned step = 0;
     target_start(&t, argv);
-    assert_int_equal(life_with_death(&t, UINT32_MAX), 0); /* what is allocated once, is by now */
+    assert_int_equal(life_with_death(&t, armed, UINT32_MAX), 0); /* what is allocated once, is by now */
     target_baseline(&t);
-    for (; life_with_death(&t, step); step++) {
+    for (; life_with_death(&t, armed, step); step++) {
         assert_goes_on(&t);
         tl_remote_close(open_target(&t));
         assert_as_before(&t);
     }
     assert_goes_on(&t);
     assert_as_before(&t);
-    print_message("             %s: killed at each of %u steps, %llu calls ended early\n", name, step,
-                  (unsigned long long)t.progress->interrupted);
+    print_message("             %s%s: killed at each of %u steps, %llu calls ended early\n", name,
+                  armed ? " with the broker" : "", step, (unsigned long long)t.progress->interrupted);
     assert_true(step > 50);
     target_end(&t);
 }
@@ -89,19 +106,19 @@ static void at_every_step(const char *name, const char *argument)
 static void a_program_with_threads(void **state)
 {
     (void)state;
-    at_every_step("worker", NULL);
+    at_every_step("worker", NULL, false);
 }
 
 static void a_static_program(void **state)
 {
     (void)state;
-    at_every_step("worker-static", "2");
+    at_every_step("worker-static", "2", false);
 }
 
 static void a_program_without_a_libc(void **state)
 {
     (void)state;
-    at_every_step("tiny", NULL);
+    at_every_step("tiny", NULL, false);
 }
 
 static void a_go_program(void **state)
@@ -109,16 +126,27 @@ static void a_go_program(void **state)
     (void)state;
     if (!program("worker-go"))
         skip();
-    at_every_step("worker-go", NULL);
+    at_every_step("worker-go", NULL, false);
+}
+
+static void breakpoints_and_the_broker(void **state)
+{
+    (void)state;
+    at_every_step("worker", "5", true);
+}
+
+static void breakpoints_in_a_static_program(void **state)
+{
+    (void)state;
+    at_every_step("worker-static", "1", true);
 }
 
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_program_with_threads),
-        cmocka_unit_test(a_static_program),
-        cmocka_unit_test(a_program_without_a_libc),
-        cmocka_unit_test(a_go_program),
+        cmocka_unit_test(a_program_with_threads),     cmocka_unit_test(a_static_program),
+        cmocka_unit_test(a_program_without_a_libc),   cmocka_unit_test(a_go_program),
+        cmocka_unit_test(breakpoints_and_the_broker), cmocka_unit_test(breakpoints_in_a_static_program),
     };
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);

@@ -266,6 +266,8 @@ void tl_core_forget(struct tl_remote *r)
     if (r->core.page)
         munmap((uint8_t *)r->core.page - TL_CORE_DATA - TL_PAGE, TL_PAGE + TL_CORE_SIZE);
     memset(&r->core, 0, sizeof r->core);
+    r->broker = r->asleep = 0;
+    r->armed = NULL;
     free(r->undo);
     r->undo = NULL;
     r->undo_count = r->undo_room = 0;

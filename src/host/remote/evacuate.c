@@ -6,7 +6,11 @@
  * counters there are saved ones: a signal that came inside a trampoline left a frame on some stack (stacks.c). Other
  * words that happen to look like our addresses are what earlier calls left behind, and mean nothing: our code returns
  * into itself only while a program counter is in it.
+ *
+ * A thread that a guard has sent to sleep in a system call of the program's makes that call again from where the
+ * program makes it. One for which an instruction has just raised a signal runs on: the signal tells where that was.
  */
+#include "hit/abi.h"
 #include "host/remote/internal.h"
 
 #include <stdlib.h>
@@ -38,21 +42,50 @@ static bool saved_context(void *context, uint64_t at, const uint64_t *word)
     }
 }
 
+/* Its registers as the program had them, before the call. False: it is not asleep, or not any more. */
+static bool wake_up(struct tl_remote *r, const struct tl_task *task, struct user_regs_struct *regs)
+{
+    struct tl_hit_regs saved;
+    if (!r->asleep || task->regs.rip != r->asleep || !tl_in_restartable_call(&task->regs) ||
+        tl_mem_read(r, task->regs.rsp, &saved, sizeof saved))
+        return false;
+    const uint64_t *reg = saved.r;
+    regs->rax = reg[TL_RAX], regs->rcx = reg[TL_RCX], regs->rdx = reg[TL_RDX], regs->rbx = reg[TL_RBX];
+    regs->rsp = reg[TL_RSP], regs->rbp = reg[TL_RBP], regs->rsi = reg[TL_RSI], regs->rdi = reg[TL_RDI];
+    regs->r8 = reg[TL_R8], regs->r9 = reg[TL_R9], regs->r10 = reg[TL_R10], regs->r11 = reg[TL_R11];
+    regs->r12 = reg[TL_R12], regs->r13 = reg[TL_R13], regs->r14 = reg[TL_R14], regs->r15 = reg[TL_R15];
+    regs->rip = reg[TL_RIP] - 2;
+    regs->eflags = reg[TL_RFLAGS];
+    regs->orig_rax = (uint64_t)-1;
+    return true;
+}
+
+static int set_task(struct tl_task *task, const struct user_regs_struct *regs)
+{
+    tl_remote_step("move");
+    int result = tl_set_regs(task->tid, regs);
+    if (result == 0)
+        task->regs = *regs;
+    return result == -ESRCH ? 0 : result;
+}
+
 static int move_task(struct evacuation *e, struct tl_task *task)
 {
     uint64_t original;
     int fix_rcx = 0;
+    struct user_regs_struct regs = task->regs;
+    if (tl_has_raised(task->tid)) {
+        e->held = true;
+        return 0;
+    }
+    if (wake_up(e->r, task, &regs))
+        return set_task(task, &regs);
     int result = e->locate(e->context, task->regs.rip, &original, &fix_rcx);
     if (result == 0) {
-        struct user_regs_struct regs = task->regs;
         regs.rip = original;
         if (fix_rcx)
             regs.rcx = original;
-        tl_remote_step("move");
-        result = tl_set_regs(task->tid, &regs);
-        if (result == 0)
-            task->regs = regs;
-        return result == -ESRCH ? 0 : result;
+        return set_task(task, &regs);
     }
     if (result != -ENOENT)
         e->held = true;

@@ -15,6 +15,7 @@
 #include <sys/user.h>
 
 #include "base/now.h"
+#include "hit/broker.h"
 #include "host/remote/layout.h"
 #include "host/remote/remote.h"
 
@@ -116,6 +117,9 @@ struct tl_remote {
     size_t made_count, made_room;
     struct tl_undo *undo; /* by address: a hash table of a power of two */
     size_t undo_count, undo_room;
+    uint64_t broker;         /* address of struct tl_broker; 0: not armed */
+    uint64_t asleep;         /* where a thread stands that a guard has sent to sleep; 0: none does */
+    struct tl_record *armed; /* that says so */
 
     void *area, *pool;
     uint64_t area_addr;
@@ -250,6 +254,25 @@ struct tl_record *tl_log_add(struct tl_remote *r, const struct tl_record *record
 struct tl_undo *tl_undo_find(struct tl_remote *r, uint64_t addr); /* NULL: not patched now */
 int tl_undo_room(struct tl_remote *r, size_t more);
 struct tl_undo *tl_undo_put(struct tl_remote *r, uint64_t addr);
+
+/* Each live record of a kind in our own log. */
+void tl_each_own_record(struct tl_remote *r, uint32_t kind,
+                        void (*visit)(struct tl_remote *, const struct tl_record *));
+
+/* actions.c, target stopped. */
+int tl_actions_read(struct tl_remote *r, struct tl_sigaction actions[TL_SIGNALS + 1]);
+int tl_actions_set(struct tl_remote *r, const struct tl_sigaction *actions, const int *numbers, size_t count);
+/* SIGTRAP, to a thread or (0) to the process. */
+int tl_signal_queue(struct tl_remote *r, pid_t tid, const struct tl_siginfo *info);
+/* An instruction has raised one of the five in this thread, and it is still on its way. */
+bool tl_has_raised(pid_t tid);
+
+/* arm.c, target stopped. */
+int tl_port_arm(struct tl_remote *r, uint64_t broker, struct tl_error *error);
+int tl_port_disarm(struct tl_remote *r, struct tl_error *error);
+/* The same for what stands there, whoever has armed it. Nobody is in its code, and no signal raised is on its way. */
+int tl_disarm(struct tl_remote *r, uint64_t broker, struct tl_error *error);
+void tl_restore_mask(struct tl_remote *r, const struct tl_record *record);
 
 /* The port: map.c, patch.c, evacuate.c. On the tracer thread. */
 int tl_port_map(struct tl_remote *r, const struct tl_mapping *mappings, size_t count, struct tl_error *error);

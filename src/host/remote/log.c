@@ -51,6 +51,18 @@ struct tl_record *tl_log_add(struct tl_remote *r, const struct tl_record *record
     return to;
 }
 
+void tl_each_own_record(struct tl_remote *r, uint32_t kind, void (*visit)(struct tl_remote *, const struct tl_record *))
+{
+    for (size_t i = 0; i < r->core.segment_count; i++) {
+        const struct tl_segment *segment = &r->core.segments[i];
+        for (uint64_t k = 0; k < segment->used; k++) {
+            struct tl_record record = segment->log->records[k];
+            if (record.live == 1 && record.kind == kind)
+                visit(r, &record);
+        }
+    }
+}
+
 static struct tl_undo *place(const struct tl_remote *r, uint64_t addr)
 {
     size_t i = (size_t)(addr * 0x9e3779b97f4a7c15ull >> 20) & (r->undo_room - 1);

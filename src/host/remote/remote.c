@@ -136,6 +136,25 @@ static int port_evacuate(void *host, tl_locate *locate, void *context)
     return tl_on_tracer(host, on_evacuate, &job);
 }
 
+static int on_arm(struct tl_remote *r, void *broker)
+{
+    return tl_port_arm(r, *(uint64_t *)broker, &r->last);
+}
+static int port_arm(void *host, uint64_t broker)
+{
+    return tl_on_tracer(host, on_arm, &broker);
+}
+
+static int on_disarm(struct tl_remote *r, void *job)
+{
+    (void)job;
+    return tl_port_disarm(r, &r->last);
+}
+static int port_disarm(void *host)
+{
+    return tl_on_tracer(host, on_disarm, NULL);
+}
+
 /* ---- handles ---- */
 
 struct tl_remote *tl_remote_create(pid_t pid, struct tl_tracer *tracer)
@@ -159,7 +178,9 @@ struct tl_remote *tl_remote_create(pid_t pid, struct tl_tracer *tracer)
                                .unmap = port_unmap,
                                .set = port_set,
                                .patch = port_patch,
-                               .evacuate = port_evacuate};
+                               .evacuate = port_evacuate,
+                               .arm = port_arm,
+                               .disarm = port_disarm};
     return r;
 }
 

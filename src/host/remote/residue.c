@@ -37,6 +37,7 @@ struct residue {
     struct tl_record *gates;
     size_t gate_count;
     bool own;
+    uint64_t broker;  /* where one stands; 0: nowhere */
     uint64_t foreign; /* where somebody else has patched over a patch of ours; 0: nowhere */
 };
 
@@ -268,6 +269,23 @@ static void each_record(struct residue *x, uint32_t kind, uint32_t live,
     }
 }
 
+/* The broker is in memory of our name that the process has for itself. What it says is checked where it is used. That
+ * its record is dead means nothing: it may be so in the parent of a fork child, which shares the log. */
+static void take_broker(struct residue *x, const struct tl_record *record)
+{
+    const struct tl_remote_area *area = tl_area_at(x->areas, x->count, record->addr);
+    if (!area || !tl_is_ours(area) || area->shared || !(area->prot & PROT_WRITE) ||
+        record->size != sizeof(struct tl_broker) || record->size > area->end - record->addr)
+        return;
+    x->broker = record->addr;
+    memcpy(&x->r->asleep, record->old_bytes, sizeof x->r->asleep);
+}
+
+static void restore_mask(struct residue *x, const struct tl_record *record)
+{
+    tl_restore_mask(x->r, record);
+}
+
 /* Of the gates in the log, those that are still what we made: wiped on fork, which hardly anything else is. */
 static void confirm_gates(struct residue *x)
 {
@@ -447,6 +465,21 @@ bool tl_residue_suspected(struct tl_remote *r)
     return found || s.count || tl_stub_left(r);
 }
 
+static int tell_foreign(const struct residue *x, struct tl_error *error)
+{
+    return tl_fail(error, -EBUSY, "the code at 0x%llx was changed by somebody else: it and our memory stay as they are",
+                   (unsigned long long)x->foreign);
+}
+
+static int give_back_signals(struct residue *x, struct tl_error *error)
+{
+    struct tl_remote *r = x->r;
+    int result = tl_core_create(r, error);
+    if (result == 0)
+        result = tl_disarm(r, x->broker, error);
+    return result;
+}
+
 /* One look, target stopped. -EAGAIN: somebody has to run on first. */
 static int clean_once(struct tl_remote *r, bool own, struct tl_error *error)
 {
@@ -462,17 +495,26 @@ static int clean_once(struct tl_remote *r, bool own, struct tl_error *error)
         each_record(x, TL_RECORD_PATCH, 1, restore_text);
         if (!own)
             each_record(x, TL_RECORD_PATCH, 0, restore_text);
+        each_record(x, TL_RECORD_BROKER, 0, take_broker);
+        each_record(x, TL_RECORD_BROKER, 1, take_broker);
         if (!own)
             wake(x);
         if (x->foreign)
-            result = tl_fail(error, -EBUSY,
-                             "the code at 0x%llx was changed by somebody else: it and our memory stay as they are",
-                             (unsigned long long)x->foreign);
+            result = tell_foreign(x, error);
     }
     if (result == 0) {
         result = on_its_way(x) || tl_in_flight(r) ? -EAGAIN : tl_port_evacuate(r, in_our_code, x);
     }
     if (result == 0) {
+        each_record(x, TL_RECORD_LATE, 1, restore_text);
+        if (!own)
+            each_record(x, TL_RECORD_LATE, 0, restore_text);
+        result = x->foreign ? tell_foreign(x, error) : 0;
+        if (result == 0 && x->broker)
+            result = give_back_signals(x, error);
+    }
+    if (result == 0) {
+        each_record(x, TL_RECORD_MASK, 1, restore_mask);
         each_record(x, TL_RECORD_GATE, 1, take_gate);
         if (!own && is_child(x))
             each_record(x, TL_RECORD_GATE, 0, take_gate);
