@@ -144,8 +144,8 @@ static bool walk(const struct chain *links, const struct tl_notification *notifi
     return false;
 }
 
-/* tl_broker_notifier */
-static bool notified(void *context, const struct tl_notification *notification)
+/* tl_broker_notifier. The broker keeps its stack to 8 bytes only. */
+__attribute__((force_align_arg_pointer)) static bool notified(void *context, const struct tl_notification *notification)
 {
     (void)context;
     uint32_t *mine = &readers[__atomic_load_n(&turn, __ATOMIC_SEQ_CST) & 1];
