@@ -22,6 +22,8 @@
 /* uint64_t f(uint64_t *): what is there */
 function subject_load
     .cfi_startproc
+    mov r10d, 0x10101010
+    mov r11d, 0x11111111
 site site_load
     mov.d32 rax, [rdi]
 site behind_load
@@ -31,6 +33,8 @@ site behind_load
 /* The same, of a page of the program's own. */
 function subject_load_own
     .cfi_startproc
+    mov r10d, 0x10101010
+    mov r11d, 0x11111111
 site site_load_own
     mov rax, [rip + subject_page]
 site behind_load_own
@@ -40,6 +44,8 @@ site behind_load_own
 /* uint64_t f(uint64_t *divisor): 1000 divided by it */
 function subject_divide
     .cfi_startproc
+    mov r10d, 0x10101010
+    mov r11d, 0x11111111
     mov eax, 1000
     xor edx, edx
 site site_divide
@@ -49,6 +55,8 @@ site behind_divide
     .cfi_endproc
 function subject_undefined
     .cfi_startproc
+    mov r10d, 0x10101010
+    mov r11d, 0x11111111
     mov eax, 77
 site site_undefined
     ud1.d32 eax, [rdi]
@@ -77,6 +85,17 @@ site behind_call
     .cfi_adjust_cfa_offset -8
     ret
     .cfi_endproc
+/* … and by a pointer in memory. */
+function subject_call_through
+    .cfi_startproc
+    sub rsp, 8
+    .cfi_adjust_cfa_offset 8
+site site_call_through
+    call.d32 [rdi]
+    add rsp, 8
+    .cfi_adjust_cfa_offset -8
+    ret
+    .cfi_endproc
 function subject_called
     .cfi_startproc
     lea rax, [rdi + 2]
@@ -86,6 +105,8 @@ function subject_called
 /* The program's own breakpoint. */
 function subject_own
     .cfi_startproc
+    mov r10d, 0x10101010
+    mov r11d, 0x11111111
     mov eax, 5
 site site_own
     int3
@@ -96,6 +117,8 @@ site behind_own
 /* One that nobody probes. */
 function subject_foreign
     .cfi_startproc
+    mov r10d, 0x10101010
+    mov r11d, 0x11111111
     mov eax, 6
     int3
 site behind_foreign

@@ -21,7 +21,7 @@
 
 #include <cmocka.h>
 
-enum { PAGE = 4096, NOTES = 4096, SITES = 16, CODE_BYTES = 4 * PAGE, FAILED = 99 };
+enum { PAGE = 4096, NOTES = 4096, SITES = 32, CODE_BYTES = 4 * PAGE, FAILED = 99 };
 
 struct notes {
     uint64_t count, hits;
@@ -47,6 +47,9 @@ struct tables {
     struct tl_trap_memory memory[1];
 };
 static struct tables *tables;
+static const char *const sites[] = {site_load, site_load_own,     site_divide, site_undefined, site_plain,
+                                    site_call, site_call_through, site_own,    site_stepped};
+enum { SITE_COUNT = sizeof sites / sizeof sites[0] };
 int broker_use_plain_restorer;
 
 enum broker_mode broker_mode(void)
@@ -122,31 +125,55 @@ static int copy_site(const struct tl_insn *insn, uint64_t at, struct tl_copy *co
     return 0;
 }
 
+static void add_range(const struct tl_insn *insn, uint64_t start, uint64_t end, const struct tl_mark *marks,
+                      uint32_t count)
+{
+    tables->ranges[tables->head.range_count++] = (struct tl_trap_range){.start = start,
+                                                                        .end = end,
+                                                                        .addr = insn->addr,
+                                                                        .first_mark = tables->head.mark_count,
+                                                                        .mark_count = count,
+                                                                        .length = insn->length};
+    memcpy(&tables->marks[tables->head.mark_count], marks, count * sizeof *marks);
+    tables->head.mark_count += count;
+}
+
+static void add_trap(uint64_t addr, uint64_t to, enum tl_trap_how how)
+{
+    tables->traps[tables->head.trap_count] = (struct tl_trap){addr, to, how, tables->head.trap_count};
+    tables->head.trap_count++;
+}
+
+/* A copy, or an int3 that starts a step, and the instruction itself. */
+static size_t add_copy(uint8_t *code, const struct tl_insn *insn)
+{
+    uint64_t at = (uint64_t)(uintptr_t)code;
+    if (mode_now == MODE_STEP && insn->bytes[0] != 0xcc && !insn->rip_relative && insn->flow != TL_FLOW_CALL) {
+        const struct tl_mark mark = {0, TL_MARK_BEFORE, TL_NO_REG, 0, insn->addr};
+        code[0] = 0xcc;
+        memcpy(code + 1, insn->bytes, insn->length);
+        memcpy(code + 1 + insn->length, "\x0f\x0b", 2); /* nobody comes here */
+        add_trap(at, at + 1, TL_TRAP_STEP);
+        add_range(insn, at + 1, at + 1 + insn->length, &mark, 1);
+        return 1u + insn->length + 2u;
+    }
+    struct tl_copy copy;
+    if (copy_site(insn, at, &copy))
+        abort();
+    memcpy(code, copy.code, copy.length);
+    add_range(insn, at, at + copy.length, copy.marks, copy.marks_used);
+    return copy.length;
+}
+
 static void add_site(uint8_t **code, const char *site)
 {
     struct tl_insn insn;
-    struct tl_copy copy;
     uint64_t addr = (uint64_t)(uintptr_t)site, start = (uint64_t)(uintptr_t)*code;
-    uint32_t n = tables->head.range_count;
     if (tl_insn_decode((const uint8_t *)site, TL_INSN_MAX, addr, &insn))
         abort();
-    size_t hook = put_hook(*code);
-    if (copy_site(&insn, start + hook, &copy))
-        abort();
-    memcpy(*code + hook, copy.code, copy.length);
-    *code += (hook + copy.length + 15) & ~15u;
-
-    tables->traps[n] = (struct tl_trap){addr, start, TL_TRAP_JUMP, n};
-    tables->ranges[n] = (struct tl_trap_range){.start = start + hook,
-                                               .end = start + hook + copy.length,
-                                               .addr = addr,
-                                               .index = n,
-                                               .first_mark = tables->head.mark_count,
-                                               .mark_count = copy.marks_used,
-                                               .length = insn.length};
-    memcpy(&tables->marks[tables->head.mark_count], copy.marks, copy.marks_used * sizeof copy.marks[0]);
-    tables->head.mark_count += copy.marks_used;
-    tables->head.trap_count = tables->head.range_count = n + 1;
+    size_t hook = put_hook(*code), copy = add_copy(*code + hook, &insn);
+    *code += (hook + copy + 15) & ~15u;
+    add_trap(addr, start, TL_TRAP_JUMP);
 }
 
 static int by_addr(const void *a, const void *b)
@@ -200,10 +227,8 @@ static uint8_t *map_code(void)
 
 static void place_probes(void)
 {
-    const char *sites[] = {site_load,  site_load_own, site_divide, site_undefined,
-                           site_plain, site_call,     site_own,    site_stepped};
     uint8_t *code = map_code(), *at = code;
-    for (size_t i = 0; i < sizeof sites / sizeof sites[0]; i++)
+    for (size_t i = 0; i < SITE_COUNT; i++)
         add_site(&at, sites[i]);
     tables->memory[0] = (struct tl_trap_memory){(uint64_t)(uintptr_t)code, (uint64_t)(uintptr_t)code + CODE_BYTES};
     tables->head.memory_count = 1;
@@ -213,12 +238,12 @@ static void place_probes(void)
 
 static void patch_text(void)
 {
-    for (uint32_t i = 0; i < tables->head.trap_count; i++) {
-        uint64_t addr = tables->traps[i].addr;
+    for (size_t i = 0; i < SITE_COUNT; i++) {
+        uint64_t addr = (uint64_t)(uintptr_t)sites[i];
         uint8_t jump[5];
-        if (mode_now != MODE_JUMP || addr == (uint64_t)(uintptr_t)site_own)
+        if (mode_now != MODE_JUMP || sites[i] == site_own)
             broker_poke(addr, 0xcc);
-        else if (tl_emit_jump(jump, addr, tables->traps[i].to) == 0)
+        else if (tl_emit_jump(jump, addr, tl_trap_find(&tables->head, addr)->to) == 0)
             poke(addr, jump, sizeof jump);
         else
             abort();
@@ -417,7 +442,8 @@ void note_all(int number, const struct tl_siginfo *info, const struct tl_context
     note("rsp", context->rsp);
     note("rax", context->rax);
     note("rdi", context->rdi);
-    note("rbx", context->rbx);
+    note("r10", context->r10);
+    note("r11", context->r11);
     note("flags", context->rflags & ~(uint64_t)TL_FLAG_RESUME);
     note("vector", context->vector);
     note("mask", context->mask);

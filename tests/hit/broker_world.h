@@ -14,6 +14,7 @@ enum broker_mode {
     MODE_INT3_FAR, /* the same, trampolines out of reach of rip-relative operands */
     MODE_JUMP,     /* jumps where they fit, int3 elsewhere; the broker armed */
     MODE_GUARDED,  /* int3, and the restorer has a guard */
+    MODE_STEP,     /* int3, and the instruction is stepped in a slot, if it does not know where it stands */
     MODE_COUNT
 };
 
@@ -58,12 +59,12 @@ void note_all(int number, const struct tl_siginfo *info, const struct tl_context
 /* Code; see broker_sites.S. */
 uint64_t subject_load(const uint64_t *from), subject_load_own(void), subject_divide(const uint64_t *divisor),
     subject_undefined(void), subject_plain(uint64_t x), subject_call(uint64_t x), subject_own(void),
-    subject_foreign(void), subject_stepped(uint64_t x);
+    subject_foreign(void), subject_stepped(uint64_t x), subject_call_through(uint64_t (*const *function)(uint64_t));
 int64_t subject_syscall(long number, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e, uint64_t f);
 void subject_restorer(void), subject_guarded_restorer(void);
-extern char site_load[], site_load_own[], site_divide[], site_undefined[], site_plain[], site_call[], site_own[],
-    site_stepped[], behind_load[], behind_load_own[], behind_plain[], behind_divide[], behind_undefined[], behind_own[],
-    behind_foreign[], behind_stepped[], behind_syscall[];
+extern char site_load[], site_load_own[], site_divide[], site_undefined[], site_plain[], site_call[],
+    site_call_through[], site_own[], site_stepped[], behind_load[], behind_load_own[], behind_plain[], behind_divide[],
+    behind_undefined[], behind_own[], behind_foreign[], behind_stepped[], behind_syscall[];
 extern uint64_t subject_page[1024];
 
 #endif
