@@ -9,7 +9,7 @@
 static ON_HIT uint64_t readable(uint64_t from, uint64_t bytes)
 {
     enum { PAGE = 4096 };
-    uint64_t end = from + bytes, page = (from | (PAGE - 1)) + 1, word;
+    uint64_t end = from + bytes, page = ((from - 1) | (PAGE - 1)) + 1, word;
     for (; tl_call_platform.peek && page < end; page += PAGE)
         if (!tl_call_platform.peek(page, &word))
             return (page - from) & ~(uint64_t)15;

@@ -3,9 +3,10 @@
  * Return probes: calls under way, in a fixed array that needs no lock.
  *
  * A call is known by its stack pointer at entry, where its return address lies: no two calls under way have the same
- * one, in whatever thread or coroutine, and at its ret it is there again. So keys[i] is that stack pointer, or FREE, or
- * TAKEN while an instance is being filled in or reported. A key is looked for from its place by hash on, as far as any
- * key has ever been put (`reach`).
+ * one, in whatever thread or coroutine, and at its ret it is there again. So a key is that stack pointer and, lest
+ * somebody take a later call for the one that he has looked at, a number that changes with each call at the place; or
+ * FREE, or TAKEN while an instance is being filled in or reported. A key is looked for from its place by hash on, as
+ * far as any key has ever been put (`reach`).
  *
  * The dead. A call that longjmp, an exception or its thread's end has cut off leaves its instance behind. If a new call
  * has the same key, that proves it dead, and it is overwritten. When the array is full, those are dropped whose return
@@ -20,12 +21,13 @@
 
 #include "hit/call_state.h"
 
-enum { FREE = 0, TAKEN = 1, ALIGNMENT = 16 };
+enum { FREE = 0, TAKEN = 1, ALIGNMENT = 16, TURN_BITS = 16 };
 
 struct instance {
     struct tl_return_instance shown; /* to handlers */
     uint64_t thread;                 /* fs base */
-    uint64_t given_up;               /* its end is nobody's business */
+    uint32_t given_up;               /* its end is nobody's business */
+    uint32_t turn;
     uint8_t data[] __attribute__((aligned(ALIGNMENT)));
 };
 
@@ -108,11 +110,21 @@ static ON_HIT uint64_t word_at(uint64_t addr)
     return tl_call_platform.peek(addr, &word) ? word : 0;
 }
 
+static ON_HIT uint64_t key_of(uint64_t rsp, uint32_t turn)
+{
+    return rsp << TURN_BITS | (turn & ((1u << TURN_BITS) - 1));
+}
+
+static ON_HIT uint64_t rsp_of(uint64_t key)
+{
+    return key >> TURN_BITS;
+}
+
 /* Whether the call with this key, as it seems, is over. */
 static ON_HIT bool is_dead(const struct tl_call_return *calls, uint32_t index, uint64_t key)
 {
     uint64_t expected = calls->shape.stub ? calls->shape.stub : instance_at(calls, index)->shown.return_to;
-    return word_at(key) != expected;
+    return word_at(rsp_of(key)) != expected;
 }
 
 size_t tl_call_return_rewritten(const struct tl_call_return *calls)
@@ -125,9 +137,9 @@ size_t tl_call_return_rewritten(const struct tl_call_return *calls)
     return count;
 }
 
-static ON_HIT uint32_t home(const struct tl_call_return *calls, uint64_t key)
+static ON_HIT uint32_t home(const struct tl_call_return *calls, uint64_t rsp)
 {
-    uint32_t hash = (uint32_t)(key >> 3) * 0x9e3779b1u;
+    uint32_t hash = (uint32_t)(rsp >> 3) * 0x9e3779b1u;
     return (uint32_t)((uint64_t)hash * calls->shape.max_active >> 32);
 }
 
@@ -136,12 +148,12 @@ static ON_HIT uint32_t next(const struct tl_call_return *calls, uint32_t index)
     return index + 1 < calls->shape.max_active ? index + 1 : 0;
 }
 
-/* The place of a key, or -1. */
-static ON_HIT int64_t find(struct tl_call_return *calls, uint64_t key)
+/* The place of the call with this stack pointer, or -1. */
+static ON_HIT int64_t find(struct tl_call_return *calls, uint64_t rsp)
 {
     uint32_t reach = __atomic_load_n(&calls->reach, __ATOMIC_RELAXED);
-    for (uint32_t i = 0, at = home(calls, key); i < reach; i++, at = next(calls, at))
-        if (__atomic_load_n(&calls->keys[at], __ATOMIC_RELAXED) == key)
+    for (uint32_t i = 0, at = home(calls, rsp); i < reach; i++, at = next(calls, at))
+        if (rsp_of(__atomic_load_n(&calls->keys[at], __ATOMIC_RELAXED)) == rsp)
             return at;
     return -1;
 }
@@ -160,15 +172,15 @@ static ON_HIT void extend(struct tl_call_return *calls, uint32_t distance)
         ;
 }
 
-/* A place for a new call: that of a dead one with the same key, a free one, that of any dead one; or -1. */
-static ON_HIT int64_t make_room(struct tl_call_return *calls, uint64_t key)
+/* A place for a new call: that of a dead one with the same stack pointer, a free one, that of any dead one; or -1. */
+static ON_HIT int64_t make_room(struct tl_call_return *calls, uint64_t rsp)
 {
-    int64_t same = find(calls, key);
-    if (same >= 0 && take(calls, (uint32_t)same, key))
+    int64_t same = find(calls, rsp);
+    if (same >= 0 && take(calls, (uint32_t)same, __atomic_load_n(&calls->keys[same], __ATOMIC_RELAXED)))
         return same;
     for (int pass = 0; pass < 2; pass++)
-        for (uint32_t i = 0, at = home(calls, key); i < calls->shape.max_active; i++, at = next(calls, at)) {
-            uint64_t seen = __atomic_load_n(&calls->keys[at], __ATOMIC_RELAXED);
+        for (uint32_t i = 0, at = home(calls, rsp); i < calls->shape.max_active; i++, at = next(calls, at)) {
+            uint64_t seen = __atomic_load_n(&calls->keys[at], __ATOMIC_ACQUIRE);
             if (pass == 0 ? seen != FREE : seen == TAKEN || (seen != FREE && !is_dead(calls, at, seen)))
                 continue;
             if (take(calls, at, seen)) {
@@ -181,8 +193,8 @@ static ON_HIT int64_t make_room(struct tl_call_return *calls, uint64_t key)
 
 void ON_HIT tl_call_enters(struct tl_call_return *calls, struct tl_regs *regs)
 {
-    uint64_t key = regs->rsp;
-    int64_t at = make_room(calls, key);
+    uint64_t *return_address = (uint64_t *)regs->rsp;
+    int64_t at = make_room(calls, regs->rsp);
     if (at < 0) {
         __atomic_fetch_add(&calls->missed, 1, __ATOMIC_RELAXED);
         return;
@@ -190,14 +202,15 @@ void ON_HIT tl_call_enters(struct tl_call_return *calls, struct tl_regs *regs)
     struct instance *instance = instance_at(calls, (uint32_t)at);
     instance->shown.probe = calls->shape.probe;
     instance->shown.data = instance->data;
-    instance->shown.return_to = *(const uint64_t *)key;
+    instance->shown.return_to = *return_address;
     instance->shown.value_known = 0;
     instance->shown.reserved = 0;
     instance->given_up = 0;
+    uint64_t key = key_of(regs->rsp, ++instance->turn);
     __asm__("mov %%fs:0, %0" : "=r"(instance->thread));
     bool wanted = !calls->shape.entry || !calls->shape.entry(&instance->shown, regs);
     if (wanted && calls->shape.stub)
-        *(uint64_t *)key = calls->shape.stub;
+        *return_address = calls->shape.stub;
     __atomic_store_n(&calls->keys[at], wanted ? key : FREE, __ATOMIC_RELEASE);
 }
 
@@ -213,15 +226,15 @@ void ON_HIT tl_call_leaves(struct tl_call_return *calls, struct tl_regs *regs, b
     __atomic_store_n(&calls->keys[at], FREE, __ATOMIC_RELEASE);
 }
 
-/* Of calls with this one's thread, or of all, the one with the highest key below rsp; or -1. */
+/* Of the calls of this thread, or of all (0), the place of the one nearest below rsp; or -1. */
 static ON_HIT int64_t find_nearest(const struct tl_call_return *calls, uint64_t rsp, uint64_t thread)
 {
-    uint64_t best = TAKEN;
+    uint64_t best = 0;
     int64_t found = -1;
     for (uint32_t i = 0; i < calls->shape.max_active; i++) {
-        uint64_t key = __atomic_load_n(&calls->keys[i], __ATOMIC_RELAXED);
-        if (key > best && key < rsp && (!thread || instance_at(calls, i)->thread == thread)) {
-            best = key;
+        uint64_t its = rsp_of(__atomic_load_n(&calls->keys[i], __ATOMIC_RELAXED));
+        if (its > best && its < rsp && (!thread || instance_at(calls, i)->thread == thread)) {
+            best = its;
             found = i;
         }
     }
