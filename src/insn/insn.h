@@ -100,9 +100,15 @@ int tl_insn_step(const struct tl_insn *insn, uint64_t at, struct tl_copy *copy);
  * (loop has counted). What follows is the caller's (a hook, then a jump to insn->target). */
 int tl_insn_relocate_taken(const struct tl_insn *insn, uint64_t at, struct tl_copy *copy);
 
-/* What an instruction leaves in eax: what was there, a number that is its own, or anything. */
-enum tl_eax { TL_EAX_KEPT, TL_EAX_SET, TL_EAX_CHANGED };
-enum tl_eax tl_insn_eax(const struct tl_insn *insn, uint32_t *number);
+/* What an instruction does to general registers (numbers as above). One of them, `gives`, may get a number that is in
+ * the instruction, or the lower half of another register: `from`. */
+struct tl_effect {
+    uint16_t written; /* a bit a register, in any part of it; that of `gives` too */
+    uint8_t gives;    /* or TL_NO_REG */
+    uint8_t from;     /* or TL_NO_REG: `number` */
+    uint32_t number;
+};
+void tl_insn_effect(const struct tl_insn *insn, struct tl_effect *effect);
 
 /* Emit `jmp rel32` (5 bytes) at `at`; 0, or -ERANGE. */
 int tl_emit_jump(uint8_t out[5], uint64_t at, uint64_t target);

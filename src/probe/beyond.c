@@ -88,6 +88,22 @@ unsigned tl_beyond_pieces(const struct tl_site *site, uint64_t at, struct tl_pie
     return 0;
 }
 
+unsigned tl_lead_pieces(const struct tl_site *site, uint64_t at, struct tl_piece pieces[TL_PIECES_MAX])
+{
+    unsigned offset = 0, count = 0;
+    for (; offset < site->guard_at && count < TL_PIECES_MAX; count++) {
+        struct tl_piece *piece = &pieces[count];
+        if (!take_insn(site, offset, &piece->insn) || piece->insn.flow != TL_FLOW_NEXT || piece->insn.is_syscall ||
+            tl_insn_relocate(&piece->insn, at, &piece->copy) || !comes_back_last(piece))
+            return 0;
+        piece->addr = at;
+        piece->length = piece->copy.marks[piece->copy.marks_used - 1].at;
+        at += piece->length;
+        offset += piece->insn.length;
+    }
+    return offset == site->guard_at ? count : 0;
+}
+
 uint64_t tl_beyond_landing(const struct tl_site *site, const uint8_t *jump, unsigned own)
 {
     uint8_t rel_bytes[REL_BYTES];

@@ -24,6 +24,9 @@ struct tl_piece {
  * end of the site's jump (site->jump_length). How many pieces; 0 where it cannot be done, or need not be. */
 unsigned tl_beyond_pieces(const struct tl_site *site, uint64_t at, struct tl_piece pieces[TL_PIECES_MAX]);
 
+/* Likewise, for a guard in front of its system call (site->guard_at): the instructions up to there. */
+unsigned tl_lead_pieces(const struct tl_site *site, uint64_t at, struct tl_piece pieces[TL_PIECES_MAX]);
+
 /* Where the jump comes down while nobody's breakpoints stand behind the site. */
 uint64_t tl_beyond_landing(const struct tl_site *site, const uint8_t *jump, unsigned own);
 

@@ -8,6 +8,9 @@
  * in other ways. Each try gives each of them one of its other choices, and the tries are spread over all combinations:
  * what is needed is a byte or two that lead to free memory, which many combinations do. Neighbours still further above
  * are left alone: the jump does not run into them.
+ *
+ * Guards of system calls come before all that, and rely on nobody's bytes but the program's: so that they can be there
+ * before the first probe, and after the last.
  */
 #include <string.h>
 
@@ -80,7 +83,7 @@ static bool place(struct tl_planner *planner, size_t number, unsigned choice)
     uint8_t text[TL_TEXT_BYTES];
     current_text(planner, number, text);
     planner->landings.space = job->yielded ? &planner->yielded : &planner->space;
-    job->placed = tl_tactic_punned(&planner->landings, job, text, planner->guard, choice);
+    job->placed = tl_tactic_punned(&planner->landings, job, text, planner->guard || job->site->guard, choice);
     return job->placed;
 }
 
@@ -118,7 +121,7 @@ static size_t reopen(const struct tl_planner *planner, size_t number, bool far, 
         most = far ? end - 1 : number;
     }
     for (size_t i = end; i-- > number + 1;)
-        if (planner->jobs[i].placed)
+        if (planner->jobs[i].placed && !planner->jobs[i].site->guard)
             numbers[count++] = i;
     numbers[count++] = number;
     return count;
@@ -174,37 +177,54 @@ static void fall_back(struct tl_planner *planner, size_t number, enum tl_why why
     place(planner, number, 0);
 }
 
-/* A guard has no other way than a jump. The neighbours that it runs into can do without: let them. */
-static bool make_way(struct tl_planner *planner, size_t number)
+/* Who has bytes that the jump of a guard runs into. An int3 does no harm, if the guard is made for that. */
+static void keep_clear(struct tl_planner *planner, size_t number)
 {
-    size_t numbers[REOPENED_MAX + 1], count = reopen(planner, number, false, numbers);
-    if (!planner->jobs[number].site->guard)
-        return false;
-    take_back(planner, numbers, count - 1);
-    for (size_t i = 0; i + 1 < count; i++)
-        if (!planner->jobs[numbers[i]].site->guard)
-            fall_back(planner, numbers[i], TL_WHY_CONFLICT);
-        else
-            place(planner, numbers[i], planner->jobs[numbers[i]].choice);
-    if (place(planner, number, 0))
-        return true;
-    for (size_t i = 0; i + 1 < count; i++) /* the bytes of an int3 may be as bad as those of a jump */
-        if (planner->jobs[numbers[i]].fell_back) {
-            planner->jobs[numbers[i]].placed = false;
-            planner->jobs[numbers[i]].site->why = TL_WHY_CONFLICT;
+    const struct tl_job *guard = &planner->jobs[number];
+    unsigned reach = guard->site->guard_at ? guard->site->guard_at + 1u : guard->jump_length;
+    for (size_t i = number + 1; i < planner->count; i++) {
+        struct tl_job *job = &planner->jobs[i];
+        if (job->site->addr >= guard->site->addr + reach)
+            break;
+        if (!job->complete || job->site->guard)
+            continue;
+        job->not_better = TL_WHY_CONFLICT;
+        job->traps = !guard->site->guard_at && guard->guarded && job->tactics & 1u << TL_TACTIC_INT3;
+        if (!job->traps) {
+            job->complete = false;
+            job->site->why = TL_WHY_CONFLICT;
         }
-    return place(planner, number, 0);
+    }
+}
+
+void tl_cluster_place_guards(struct tl_planner *planner)
+{
+    for (size_t i = planner->count; i-- > 0;) {
+        struct tl_job *job = &planner->jobs[i];
+        if (!job->complete || !job->site->guard)
+            continue;
+        planner->landings.starved = false;
+        job->yielded = false;
+        if (!place(planner, i, 0)) {
+            job->yielded = true;
+            place(planner, i, 0);
+        }
+        if (job->placed)
+            keep_clear(planner, i);
+        else
+            job->site->why = (uint8_t)reason(planner, job, false);
+    }
 }
 
 void tl_cluster_place(struct tl_planner *planner, size_t first, size_t end)
 {
     for (size_t i = end; i-- > first;) {
         struct tl_job *job = &planner->jobs[i];
-        if (!job->complete)
+        if (!job->complete || job->site->guard)
             continue;
         planner->landings.starved = false;
         job->leaned_on = i > first;
-        if (place(planner, i, 0) || negotiate(planner, i) || make_way(planner, i))
+        if (place(planner, i, 0) || negotiate(planner, i))
             continue;
         job->yielded = true;
         if (place(planner, i, 0))

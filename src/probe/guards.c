@@ -4,14 +4,7 @@
  * the function that holds them is read from its beginning (or, where no function is known, everything between the two
  * known ones around), to see whether an instruction begins there.
  *
- * Most system calls have their number right in front of them:
- *
- *     mov  eax, 13
- *     mov  r10d, 8
- *     syscall
- *
- * It counts as known if eax is set in a straight line before, into which nobody jumps: no branch of the function or of
- * its parts, and no indirect jump of the function, of which it is not known where it goes. What is not known is
+ * Where the number follows from the code (constants.c) and is of no interest, no guard is needed. What is not known is
  * guarded, and asks when it is executed.
  */
 #include "probe/guards.h"
@@ -20,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "insn/sweep.h"
+#include "probe/constants.h"
 #include "probe/site.h"
 
 enum { SYSCALL_BYTES = 2, PARTS_MAX = 8, PAGE = 4096 };
@@ -59,9 +52,8 @@ struct stretch {
     struct tl_range ranges[PARTS_MAX];
     struct tl_sweep sweeps[PARTS_MAX];
     size_t count;
-    uint64_t *targets; /* of its branches, sorted */
-    size_t target_count;
-    bool indirect;
+    struct tl_system_call *calls;
+    size_t call_count;
 };
 
 struct finding {
@@ -78,21 +70,8 @@ static void stretch_free(struct stretch *stretch)
 {
     for (size_t i = 0; i < stretch->count; i++)
         tl_sweep_free(&stretch->sweeps[i]);
-    free(stretch->targets);
+    free(stretch->calls);
     memset(stretch, 0, sizeof *stretch);
-}
-
-static int by_value(const void *left, const void *right)
-{
-    const uint64_t *a = left, *b = right;
-    return *a < *b ? -1 : *a > *b;
-}
-
-/* The next instruction of a sweep at or behind `at`. */
-static bool next_insn(const struct tl_range *range, const struct tl_sweep *sweep, uint64_t at, struct tl_insn *insn)
-{
-    uint64_t addr = at - range->addr < range->size ? tl_sweep_next(sweep, at) : 0;
-    return addr && !tl_insn_decode(range->bytes + (addr - range->addr), range->size - (addr - range->addr), addr, insn);
 }
 
 static int add_range(const struct finding *finding, struct stretch *stretch, uint64_t addr, uint64_t size)
@@ -107,27 +86,6 @@ static int add_range(const struct finding *finding, struct stretch *stretch, uin
     int error = tl_sweep_range(range, &entry, 1, &stretch->sweeps[stretch->count]);
     stretch->count += !error;
     return error;
-}
-
-/* Where the branches of a stretch lead. */
-static int collect_targets(struct stretch *stretch)
-{
-    size_t most = 0;
-    struct tl_insn insn;
-    for (size_t i = 0; i < stretch->count; i++)
-        most += stretch->sweeps[i].instructions;
-    stretch->targets = calloc(most + 1, sizeof *stretch->targets);
-    if (!stretch->targets)
-        return -ENOMEM;
-    for (size_t i = 0; i < stretch->count; i++)
-        for (uint64_t at = stretch->ranges[i].addr; next_insn(&stretch->ranges[i], &stretch->sweeps[i], at, &insn);
-             at = insn.addr + insn.length) {
-            stretch->indirect |= insn.flow == TL_FLOW_JUMP_INDIRECT;
-            if ((insn.flow == TL_FLOW_JUMP || insn.flow == TL_FLOW_BRANCH) && stretch->target_count < most)
-                stretch->targets[stretch->target_count++] = insn.target;
-        }
-    qsort(stretch->targets, stretch->target_count, sizeof *stretch->targets, by_value);
-    return 0;
 }
 
 /* The first function that begins above addr. */
@@ -179,43 +137,9 @@ static int read_stretch(struct finding *finding, uint64_t addr, uint64_t start)
         for (size_t i = 0; i < count && !error; i++)
             error = add_range(finding, stretch, parts[i].addr, parts[i].size);
     }
-    return error ? error : collect_targets(stretch);
-}
-
-/* A branch of the stretch leads to an address in (after, until]. */
-static bool is_entered(const struct stretch *stretch, uint64_t after, uint64_t until)
-{
-    size_t low = 0, high = stretch->target_count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (stretch->targets[middle] <= after)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low < stretch->target_count && stretch->targets[low] <= until;
-}
-
-/* Whether eax is the same number whenever the instruction at `addr` is executed. */
-static bool number_at(const struct stretch *stretch, size_t range, uint64_t addr, uint32_t *number)
-{
-    struct tl_insn insn;
-    bool known = false;
-    uint64_t set_at = 0, at = stretch->ranges[range].addr;
-    for (; at < addr; at = insn.addr + insn.length) {
-        if (!next_insn(&stretch->ranges[range], &stretch->sweeps[range], at, &insn) || insn.addr > addr)
-            return false;
-        if (insn.addr != at) /* data between, or code that is not understood */
-            known = false;
-        if (insn.addr == addr)
-            break;
-        enum tl_eax eax = tl_insn_eax(&insn, number);
-        if (eax != TL_EAX_KEPT)
-            known = eax == TL_EAX_SET;
-        if (eax == TL_EAX_SET)
-            set_at = insn.addr;
-    }
-    return known && !stretch->indirect && !is_entered(stretch, set_at, addr);
+    return error ? error
+                 : tl_system_calls(stretch->ranges, stretch->sweeps, stretch->count, &stretch->calls,
+                                   &stretch->call_count);
 }
 
 static size_t live_text(void *context, uint64_t addr, uint8_t *bytes, size_t size)
@@ -235,7 +159,35 @@ static void refuse(struct tl_guards *guards, uint64_t addr, enum tl_why why)
     guards->refused_addr = addr;
 }
 
-static int add_site(struct finding *finding, uint64_t addr, enum tl_site_guard guard)
+/* An instruction in front of a system call that has room for a jump, and leads to it in a straight line. Returns how
+ * far in front; 0: there is none. */
+static unsigned find_lead(const struct finding *finding, const struct tl_system_call *call)
+{
+    enum { JUMP_BYTES = 5, DISTANCE_MAX = 24 };
+    const struct stretch *stretch = &finding->stretch;
+    unsigned lead = 0;
+    for (size_t i = 0; i < stretch->count; i++) {
+        const struct tl_range *range = &stretch->ranges[i];
+        if (call->entered - range->addr >= range->size)
+            continue;
+        uint64_t at = call->entered;
+        while (at && at < call->addr) {
+            struct tl_insn insn;
+            uint64_t offset = at - range->addr;
+            if (tl_insn_decode(range->bytes + offset, range->size - offset, at, &insn))
+                return 0;
+            bool divided = (at + JUMP_BYTES - 1 + finding->module->bias) / PAGE != (at + finding->module->bias) / PAGE;
+            if (insn.flow != TL_FLOW_NEXT || insn.why != TL_WHY_NONE || insn.is_syscall)
+                lead = 0;
+            else if (insn.length >= JUMP_BYTES && !divided && call->addr - at <= DISTANCE_MAX)
+                lead = (unsigned)(call->addr - at);
+            at = tl_sweep_next(&stretch->sweeps[i], at + insn.length);
+        }
+    }
+    return lead;
+}
+
+static int add_site(struct finding *finding, const struct tl_system_call *call, enum tl_site_guard guard)
 {
     struct tl_guards *guards = finding->guards;
     if (guards->count == guards->room) {
@@ -248,8 +200,10 @@ static int add_site(struct finding *finding, uint64_t addr, enum tl_site_guard g
     }
     struct tl_site *site = &guards->sites[guards->count];
     memset(site, 0, sizeof *site);
-    site->addr = addr + finding->module->bias;
+    unsigned lead = tl_object_is_pie(finding->module->object) ? 0 : find_lead(finding, call);
+    site->addr = call->addr - lead + finding->module->bias;
     site->guard = (uint8_t)guard;
+    site->guard_at = (uint8_t)lead;
     enum tl_why why = tl_site_inspect(finding->module, finding->stretch.function, live_text, finding, site);
     if (why == TL_WHY_NONE)
         guards->count++;
@@ -263,18 +217,16 @@ static int look_at(struct finding *finding, uint64_t addr, uint64_t start)
 {
     int error = read_stretch(finding, addr, start);
     const struct stretch *stretch = &finding->stretch;
-    struct tl_insn insn;
-    uint32_t number = 0;
-    for (size_t i = 0; i < stretch->count && !error; i++) {
-        const struct tl_range *range = &stretch->ranges[i];
-        if (addr - range->addr >= range->size || tl_sweep_check(&stretch->sweeps[i], addr) != TL_WHY_NONE ||
-            !next_insn(range, &stretch->sweeps[i], addr, &insn) || !insn.is_syscall)
+    for (size_t i = 0; i < stretch->call_count && !error; i++) {
+        const struct tl_system_call *call = &stretch->calls[i];
+        uint32_t number = call->number;
+        if (call->addr + call->prefixes != addr)
             continue;
         finding->guards->seen++;
-        if (!number_at(stretch, i, addr, &number))
-            return add_site(finding, addr, TL_GUARD_ASK);
+        if (!call->known)
+            return add_site(finding, call, TL_GUARD_ASK);
         bool wanted = number < TL_GUARDED_END && tl_guarded_numbers[number / 64] >> number % 64 & 1;
-        return wanted ? add_site(finding, addr, TL_GUARD_KNOWN) : 0;
+        return wanted ? add_site(finding, call, TL_GUARD_KNOWN) : 0;
     }
     return error;
 }
@@ -385,10 +337,12 @@ int tl_guards_merge(const struct tl_guards *guards, struct tl_site **sites, size
     for (size_t i = 0; i < guards->count; i++) {
         const struct tl_site *guard = &guards->sites[i];
         struct tl_site **same = own ? bsearch(&guard, pointers, own, sizeof(struct tl_site *), by_address) : NULL;
-        if (same)
+        if (same) {
             (*same)->guard = guard->guard;
-        else
+            (*same)->guard_at = guard->guard_at;
+        } else {
             merged[(*count)++] = *guard;
+        }
     }
     free(pointers);
     return 0;

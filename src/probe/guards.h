@@ -4,6 +4,11 @@
  * that a breakpoint of ours can never meet a blocked or ignored SIGTRAP. A guard is a site on the `syscall` instruction
  * itself, reached by a jump: a breakpoint there could be the very one that is met.
  *
+ * A program that is not position independent has no room below it, and many of its short instructions cannot be made
+ * jumps. There, the site is an instruction of five bytes or more in front (most often the one that loads the number),
+ * from which control goes on to the system call in a straight line: the trampoline executes all of them. (A thread that
+ * was in the system call already, and begins it again, is not seen then.) Nothing in between can be probed.
+ *
  * Looked at are the executable segments of files. Code that a program makes itself (a JIT's) is not. For one thread at
  * a time, as symbol.h wants it; not for signal handlers.
  */

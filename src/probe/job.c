@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <string.h>
 
-#include "probe/tactic.h"
+#include "probe/beyond.h"
 
 bool tl_job_is_nop(const struct tl_job *job)
 {
@@ -30,6 +30,18 @@ static enum tl_why copied_by(struct tl_job *job)
     return job->steps ? TL_WHY_NONE : why;
 }
 
+/* The system call to be guarded is the instruction, or stands where it is said to be. */
+static bool leads_to_call(const struct tl_job *job)
+{
+    const struct tl_site *site = job->site;
+    struct tl_piece pieces[TL_PIECES_MAX];
+    struct tl_insn insn;
+    unsigned at = site->guard_at;
+    return !at ? job->insn.is_syscall
+               : at < job->known && !tl_insn_decode(site->text + at, job->known - at, site->addr + at, &insn) &&
+                     insn.is_syscall && tl_lead_pieces(site, site->addr, pieces);
+}
+
 /* What is wanted of the site, and only some instructions have. */
 static bool is_fit(const struct tl_job *job)
 {
@@ -39,7 +51,7 @@ static bool is_fit(const struct tl_job *job)
         return job->insn.flow == TL_FLOW_BRANCH && !job->steps && site->after.kind == TL_HOOK_NONE && !site->guard;
     if (site->after.kind != TL_HOOK_NONE && !straight)
         return false;
-    return !site->guard || job->insn.is_syscall;
+    return !site->guard || leads_to_call(job);
 }
 
 /* A guard stands where SIGTRAP may be blocked. */

@@ -15,7 +15,7 @@
 
 #include "probe/planner.h"
 
-enum { BREAKPOINT = 0xcc, TRAMPOLINE_BYTES = 128 };
+enum { BREAKPOINT = 0xcc, TRAMPOLINE_BYTES = 128, SYSCALL_BYTES = 2 };
 static const uint64_t lowest_default = 0x10000, highest_default = 0x7ffffffff000;
 /* Sites of one neighbourhood, when guessing how large an arena should be. */
 static const uint64_t neighbourhood = 1ull << 30;
@@ -125,12 +125,16 @@ static int place_all(struct tl_planner *planner, size_t max_mappings)
     size_t used = 2 * planner->arenas.count;
     int error = tl_landings_init(&planner->landings, &planner->space, max_mappings - used);
     bool starved = false;
+    if (!error)
+        tl_cluster_place_guards(planner);
     for (unsigned room = 1; room <= TL_JUMP_BYTES && !error; room++)
         starved |= place_clusters(planner, room);
     if (!starved || error)
         return error;
     error = begin_again(planner);
     planner->landings.frugal = true;
+    if (!error)
+        tl_cluster_place_guards(planner);
     for (unsigned room = TL_JUMP_BYTES; room > 0 && !error; room--)
         place_clusters(planner, room);
     return error;
@@ -144,6 +148,10 @@ static void describe(struct tl_job *job)
     site->tactic = job->tactic;
     site->guarded = job->guarded;
     site->own_length = job->length;
+    if (site->guard_at) {
+        site->jump_length = site->guard_at + SYSCALL_BYTES;
+        site->guarded = false;
+    }
     if (site->tactic == TL_TACTIC_INT3)
         site->not_better = job->not_better;
     if (site->tactic != TL_TACTIC_PUNNED)
@@ -277,13 +285,16 @@ static int write_up_fills(struct tl_planner *planner, struct tl_plan *plan)
     return 0;
 }
 
-static int begin_arenas(struct tl_planner *planner)
+static int begin_arenas(struct tl_planner *planner, const struct tl_site *sites)
 {
     const struct tl_plan_options *options = planner->options;
     struct tl_arenas *arenas = &planner->arenas;
     *arenas =
         (struct tl_arenas){.space = &planner->space, .also = &planner->yielded, .most = options->max_mappings / 2};
     arenas->site_bytes = planner->guard ? 2 * TRAMPOLINE_BYTES : TRAMPOLINE_BYTES;
+    for (size_t i = 0; i < planner->count; i++)
+        if (sites[i].guard)
+            arenas->site_bytes = 2 * (TRAMPOLINE_BYTES + TL_GUARD_BYTES_MAX);
     arenas->least = options->arena_bytes;
     arenas->guard_routine = options->guard.routine;
     arenas->guard_context = options->guard.context;
@@ -339,7 +350,7 @@ int tl_plan_build(struct tl_site *sites, size_t count, const struct tl_area *are
                                  .jobs = calloc(count + 1, sizeof *planner.jobs)};
     uint64_t lowest = options->lowest ? options->lowest : lowest_default;
     uint64_t highest = options->highest ? options->highest : highest_default;
-    error = planner.jobs ? begin_arenas(&planner) : -ENOMEM;
+    error = planner.jobs ? begin_arenas(&planner, sites) : -ENOMEM;
     if (!error)
         error = tl_space_init(&planner.space, areas, area_count, 1, lowest, highest);
     if (!error)

@@ -51,6 +51,7 @@ struct tl_site {
     struct tl_hook after; /* in: a hook behind the copy, or kind TL_HOOK_NONE. Only where control simply goes on
                            * (TL_FLOW_NEXT), and mode is BEFORE; else the site is refused (TACTIC) */
     uint8_t guard;        /* in: enum tl_site_guard */
+    uint8_t guard_at;     /* in: 0, or the guarded system call comes so far behind, in a straight line (guards.h) */
     /* out */
     uint8_t why;         /* enum tl_why; TL_WHY_NONE: it is in the plan */
     uint8_t tactic;      /* enum tl_tactic */
@@ -61,7 +62,8 @@ struct tl_site {
     uint32_t copy_at;    /* offset in the trampoline of the displaced copy; of the int3 that starts a step, if… */
     uint8_t step_at;     /* …not 0: so far behind it lies the bare instruction that the broker steps */
     uint8_t own_length;  /* bytes of the text that are changed, from addr on */
-    uint8_t jump_length; /* PUNNED: of the jump, with the bytes behind the site that are part of it; else 0 */
+    uint8_t jump_length; /* PUNNED: of the jump, with the bytes behind the site that are part of it; with guard_at,
+                          * what is passed over; else 0 */
     uint64_t beyond; /* 0, or a second trampoline, which comes back behind the jump; the jump leads there as long as */
     uint32_t beyond_size; /* nobody's breakpoint stands on an instruction that it copies. copy_at is the same */
 };

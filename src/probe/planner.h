@@ -24,6 +24,8 @@ struct tl_planner {
 size_t tl_cluster_end(const struct tl_planner *planner, size_t first);
 /* The fewest bytes that one of them has to jump with. */
 unsigned tl_cluster_room(const struct tl_planner *planner, size_t first, size_t end);
+/* Give all guards their jumps, before anything else. */
+void tl_cluster_place_guards(struct tl_planner *planner);
 /* Give each a jump, or a reason. */
 void tl_cluster_place(struct tl_planner *planner, size_t first, size_t end);
 

@@ -97,19 +97,35 @@ static enum tl_why make_taken(struct tl_trampoline *made, const struct tl_site *
     return why == TL_WHY_NONE ? append_jump(made, at, insn->target) : why;
 }
 
+/* The instructions in front of the system call of site->guard_at; then what it is. */
+static enum tl_why append_lead(struct tl_trampoline *made, const struct tl_site *site, uint64_t at,
+                               struct tl_insn *insn)
+{
+    struct tl_piece pieces[TL_PIECES_MAX];
+    unsigned count = tl_lead_pieces(site, at + made->length, pieces);
+    for (unsigned i = 0; i < count; i++)
+        append(made, pieces[i].copy.code, pieces[i].length);
+    bool found = count && !tl_insn_decode(site->text + site->guard_at, sizeof site->text - site->guard_at,
+                                          site->addr + site->guard_at, insn);
+    return found ? TL_WHY_NONE : TL_WHY_TACTIC;
+}
+
 enum tl_why tl_trampoline_make(struct tl_trampoline *made, const struct tl_site *site, const struct tl_insn *insn,
                                bool steps, const struct tl_guard_hook *guard, uint64_t at)
 {
     made->length = made->copy_at = made->step_at = 0;
     if (site->mode == TL_SITE_TAKEN)
         return make_taken(made, site, insn, at);
+    struct tl_insn displaced = *insn;
     enum tl_why why = append_hook(made, &site->hook, site->hook.gate, at);
+    if (why == TL_WHY_NONE && site->guard_at)
+        why = append_lead(made, site, at, &displaced);
     if (why == TL_WHY_NONE)
-        why = append_guard(made, site, insn, guard);
+        why = append_guard(made, site, &displaced, guard);
     made->copy_at = made->length;
     if (why != TL_WHY_NONE)
         return why;
-    return steps ? append_step(made, insn, at) : append_copy(made, site, insn, at);
+    return steps ? append_step(made, &displaced, at) : append_copy(made, site, &displaced, at);
 }
 
 bool tl_trampoline_make_beyond(struct tl_trampoline *made, const struct tl_site *site,
@@ -118,7 +134,7 @@ bool tl_trampoline_make_beyond(struct tl_trampoline *made, const struct tl_site 
     struct tl_piece pieces[TL_PIECES_MAX];
     struct tl_insn insn;
     made->length = made->copy_at = made->step_at = 0;
-    if (site->after.kind != TL_HOOK_NONE || site->step_at ||
+    if (site->after.kind != TL_HOOK_NONE || site->step_at || site->guard_at ||
         tl_insn_decode(site->text, site->text_length, site->addr, &insn) ||
         append_hook(made, &site->hook, site->hook.gate, at) != TL_WHY_NONE ||
         append_guard(made, site, &insn, guard) != TL_WHY_NONE || made->length != site->copy_at)
@@ -181,6 +197,19 @@ static void add_hook(struct stretches *made, const struct tl_hook *hook, uint64_
     stretch->is_syscall = false;
 }
 
+static void add_lead(struct stretches *made, uint64_t start)
+{
+    struct tl_piece pieces[TL_PIECES_MAX];
+    const struct tl_hook *hook = &made->site->hook;
+    uint8_t code[TL_HOOK_BYTES_MAX];
+    size_t length = 0;
+    if (hook->kind != TL_HOOK_NONE)
+        tl_hook_emit(hook, start, code, &length);
+    unsigned count = tl_lead_pieces(made->site, start + length, pieces);
+    for (unsigned i = 0; i < count; i++)
+        add_copy(made, pieces[i].addr, pieces[i].length, &pieces[i].insn, &pieces[i].copy)->behind = i > 0;
+}
+
 /* Hook and guard, which end where the copies begin. */
 static void add_front(struct stretches *made, uint64_t start)
 {
@@ -188,11 +217,13 @@ static void add_front(struct stretches *made, uint64_t start)
     add_hook(made, &site->hook, start, site->addr);
     if (!site->guard)
         return;
+    if (site->guard_at)
+        add_lead(made, start);
     uint8_t code[TL_GUARD_BYTES_MAX];
     struct tl_guard_hook hook = guard_for(site, made->insn, NULL);
     struct tl_mark marks[TL_HOOK_MARKS];
     size_t length = 0, size;
-    unsigned count = tl_guard_hook_marks(&hook, site->addr, marks, &size);
+    unsigned count = tl_guard_hook_marks(&hook, made->insn->addr, marks, &size);
     tl_guard_hook_emit(&hook, code, &length);
     struct tl_stretch *stretch = add(made, start + site->copy_at - length, size, made->insn);
     memcpy(stretch->marks, marks, count * sizeof *marks);
@@ -252,7 +283,8 @@ unsigned tl_trampoline_stretches(const struct tl_site *site, struct tl_stretch s
 {
     struct tl_insn insn;
     size_t known = site->text_length < sizeof site->text ? site->text_length : sizeof site->text;
-    if (!site->trampoline || tl_insn_decode(site->text, known, site->addr, &insn))
+    unsigned at = site->guard_at;
+    if (!site->trampoline || at >= known || tl_insn_decode(site->text + at, known - at, site->addr + at, &insn))
         return 0;
     struct stretches made = {.site = site, .insn = &insn, .stretches = stretches};
     if (site->mode == TL_SITE_TAKEN) {

@@ -4,6 +4,7 @@
  * asks what a thread there has done. For this room only.
  *
  *   BEFORE   hook, guard, copy (its last way out: hook behind, jump back)
+ *   lead     hook, copies up to the system call, guard, its copy
  *   stepped  hook, int3, bare instruction
  *   TAKEN    copy for the way that is not taken, hook, jump to the branch's target
  *   beyond   hook, guard, copies (beyond.h)
@@ -41,8 +42,8 @@ struct tl_stretch {
     uint8_t marks_used;
     struct tl_mark marks[TL_COPY_MARKS]; /* `at` counts from start */
 };
-/* hook, guard, copy, hook behind, way back; and hook, guard, pieces */
-enum { TL_STRETCHES_MAX = 5 + 2 + TL_PIECES_MAX };
+/* hook, pieces, guard, copy, hook behind, way back; and hook, guard, pieces */
+enum { TL_STRETCHES_MAX = 5 + 2 + 2 * TL_PIECES_MAX };
 /* All stretches of a site that is in a plan, in no order. How many. */
 unsigned tl_trampoline_stretches(const struct tl_site *site, struct tl_stretch stretches[TL_STRETCHES_MAX]);
 

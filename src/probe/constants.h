@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The numbers of system calls, as far as they follow from a function's code. For this room only.
+ */
+#ifndef TRAPLINE_CONSTANTS_H
+#define TRAPLINE_CONSTANTS_H
+
+#include "insn/sweep.h"
+
+struct tl_system_call {
+    uint64_t addr;    /* of the instruction… */
+    uint8_t prefixes; /* …and how many bytes it has in front of its opcode */
+    uint32_t number;  /* eax there, whenever it is executed… */
+    bool known;       /* …or anything */
+    uint64_t entered; /* from here on, it is reached in a straight line into which nobody jumps */
+};
+
+/* All system calls of a function whose pieces are `ranges`, the entry's first, swept as `sweeps`; by address, to
+ * free(). 0 or -ENOMEM. */
+int tl_system_calls(const struct tl_range *ranges, const struct tl_sweep *sweeps, size_t count,
+                    struct tl_system_call **calls, size_t *call_count);
+
+#endif

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Guards of system calls, found in whole files.
+ *
+ *     guards_test LIBRARY PROGRAM...
+ *
+ * - every system call that objdump sees is seen, and no others (the return from signal handlers excepted, whose unwind
+ *   information may begin in the middle of an instruction)
+ * - what objdump shows to have a number of interest right in front of it is guarded, and what has another is not
+ * - in live processes (the programs, bash, python3) all guards get their jumps, and what follows them stays right when
+ *   breakpoints are set there
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+
+#include "check.h"
+#include "probe/guards.h"
+#include "process.h"
+
+enum { CALLS_MAX = 20000 };
+
+static int failures;
+
+static void expect(bool good, const char *what, const char *file, uint64_t addr)
+{
+    if (good)
+        return;
+    printf("FAILED %s: %s at %#" PRIx64 "\n", file, what, addr);
+    failures++;
+}
+
+static int read_file_text(void *host, uint64_t addr, void *bytes, size_t size)
+{
+    size_t available;
+    const uint8_t *text = tl_object_text(host, addr, &available);
+    if (!text || available < size)
+        return -EFAULT;
+    memcpy(bytes, text, size);
+    return 0;
+}
+
+struct call {
+    uint64_t addr;
+    long number; /* -1: not right in front */
+};
+
+/* "  401000:\tmov    $0xd,%eax", "syscall" */
+static size_t objdump(const char *path, struct call calls[CALLS_MAX])
+{
+    char command[600], line[600];
+    snprintf(command, sizeof command, "objdump -d --no-show-raw-insn '%s'", path);
+    FILE *pipe = popen(command, "r");
+    size_t count = 0;
+    long number = -1;
+    while (pipe && fgets(line, sizeof line, pipe)) {
+        char *tab = strchr(line, '\t'), *rest;
+        uint64_t addr = strtoull(line, &rest, 16);
+        unsigned value;
+        if (!tab || rest == line || *rest != ':')
+            continue;
+        if (!strncmp(tab + 1, "syscall", 7) && count < CALLS_MAX)
+            calls[count++] = (struct call){addr, number};
+        number = sscanf(tab + 1, "mov $%x,%%", &value) == 1 && (strstr(tab, ",%eax") || strstr(tab, ",%rax"))
+                     ? (long)value
+                     : -1;
+    }
+    if (!pipe || pclose(pipe)) {
+        printf("FAILED: objdump of %s\n", path);
+        failures++;
+    }
+    return count;
+}
+
+static bool is_wanted(long number)
+{
+    return number < TL_GUARDED_END && tl_guarded_numbers[number / 64] >> number % 64 & 1;
+}
+
+static void compare(const char *path)
+{
+    static struct call calls[CALLS_MAX];
+    struct tl_module module = {.path = (char *)path};
+    struct tl_guards guards = {0};
+    struct tl_error error;
+    size_t count = objdump(path, calls), found = 0, asking = 0, unguarded = 0, restorers = 0;
+    if (tl_object_open(path, NULL, &module.object, &error)) {
+        expect(false, error.text, path, 0);
+        return;
+    }
+    module.end = count ? calls[count - 1].addr + 2 : 0;
+    expect(!tl_guards_of_module(&module, read_file_text, module.object, &guards), "out of memory", path, 0);
+    expect(guards.refused == TL_WHY_NONE, tl_why_text((enum tl_why)guards.refused), path, guards.refused_addr);
+    for (size_t i = 0; i < count; i++) {
+        const struct tl_site *site = NULL;
+        for (size_t k = 0; k < guards.count && !site; k++)
+            site = guards.sites[k].addr + guards.sites[k].guard_at == calls[i].addr ? &guards.sites[k] : NULL;
+        found += site != NULL;
+        asking += site && site->guard == TL_GUARD_ASK;
+        restorers += calls[i].number == SYS_rt_sigreturn;
+        if (calls[i].number < 0)
+            continue;
+        if (is_wanted(calls[i].number))
+            expect(site, "no guard", path, calls[i].addr);
+        else
+            unguarded += site == NULL;
+    }
+    expect(guards.seen >= count - restorers && guards.seen <= count, "another number of system calls", path,
+           guards.seen);
+    expect(found == guards.count, "guards where objdump sees no system call", path, found);
+    expect(count > 5 && guards.count > 0, "next to nothing found", path, 0);
+    printf("%-28s %4zu system calls, %3zu guarded, %3zu of them ask; %zu of no interest\n", path, count, guards.count,
+           asking, unguarded);
+    tl_guards_free(&guards);
+    tl_object_close(module.object);
+}
+
+static int read_process(void *host, uint64_t addr, void *bytes, size_t size)
+{
+    FILE *memory = host;
+    return fseeko(memory, (off_t)addr, SEEK_SET) || fread(bytes, 1, size, memory) != size ? -EFAULT : 0;
+}
+
+/* All modules of a process: found, planned, and none missing. */
+static void place(const char *const argv[], bool with_neighbours)
+{
+    struct child child;
+    struct tl_modules modules;
+    struct tl_guards guards = {0};
+    struct tl_error error;
+    char path[64];
+    if (child_start(&child, argv)) {
+        expect(false, "cannot be started", argv[0], 0);
+        return;
+    }
+    snprintf(path, sizeof path, "/proc/%d/mem", (int)child.pid);
+    FILE *memory = fopen(path, "re");
+    size_t area_count;
+    struct tl_area *areas = areas_of(child.pid, &area_count);
+    if (!memory || !areas || tl_modules_read(child.pid, &modules, &error)) {
+        expect(false, "cannot be read", argv[0], 0);
+        return;
+    }
+    setvbuf(memory, NULL, _IONBF, 0);
+    expect(!tl_guards_find(&modules, read_process, memory, &guards), "out of memory", argv[0], 0);
+    expect(guards.refused == TL_WHY_NONE, tl_why_text((enum tl_why)guards.refused), argv[0], guards.refused_addr);
+    struct tl_plan_options options = {.max_mappings = 30000, .tactics = UINT32_MAX};
+    struct tl_plan plan;
+    size_t count = 0, guarded = 0, punned = 0, traps = 0, leads = 0, conflicts = 0;
+    struct tl_site *sites = calloc(2 * guards.count + 1, sizeof *sites);
+    for (size_t i = 0; i < guards.count && with_neighbours; i++) { /* what follows each is probed too */
+        unsigned at = guards.sites[i].guard_at + 2u;
+        if (guards.sites[i].addr % 4096 + at >= 4096)
+            continue;
+        sites[count].addr = guards.sites[i].addr + at;
+        sites[count].text_length = (uint8_t)(guards.sites[i].text_length - at);
+        memcpy(sites[count].text, guards.sites[i].text + at, sites[count].text_length);
+        sites[count].boundaries = guards.sites[i].boundaries >> at;
+        sites[count++].hook.kind = TL_HOOK_ENTER;
+    }
+    expect(!tl_guards_merge(&guards, &sites, &count), "out of memory", argv[0], 0);
+    expect(!tl_plan_build(sites, count, areas, area_count, &options, &plan), "no plan", argv[0], 0);
+    uint64_t missing = 0;
+    enum tl_why why = tl_guards_missing(sites, count, &missing);
+    expect(why == TL_WHY_NONE, tl_why_text(why), argv[0], missing);
+    for (size_t i = 0; i < count; i++) {
+        if (sites[i].why == TL_WHY_CONFLICT && !sites[i].guard) /* behind one that is not safe from breakpoints */
+            conflicts++;
+        else
+            expect(sites[i].why == TL_WHY_NONE, tl_why_text((enum tl_why)sites[i].why), argv[0], sites[i].addr);
+        expect(!sites[i].guard || sites[i].tactic != TL_TACTIC_INT3, "a guard that is an int3", argv[0], sites[i].addr);
+        guarded += sites[i].guard && (sites[i].guarded || sites[i].guard_at);
+        leads += sites[i].guard_at != 0;
+        punned += sites[i].guard && sites[i].beyond;
+        traps += sites[i].tactic == TL_TACTIC_INT3;
+    }
+    printf("%-28s %4zu system calls, %3zu guards in place, %zu safe from breakpoints, %zu come back behind, "
+           "%zu in front; %zu int3\n",
+           argv[0], guards.seen, guards.count, guarded, punned, leads, traps);
+    expect(guarded >= guards.count - guards.count / 20 && conflicts <= guards.count - guarded,
+           "not all safe from breakpoints", argv[0], 0);
+    tl_plan_free(&plan);
+    free(sites);
+    free(areas);
+    fclose(memory);
+    tl_guards_free(&guards);
+    tl_modules_free(&modules);
+    child_end(&child);
+}
+
+int main(int argc, char **argv)
+{
+    static const char *const bash[] = {"/bin/bash", "-c", "echo; read x", NULL};
+    static const char *const python[] = {"/usr/bin/python3", "-c",
+                                         "import ssl, sqlite3, sys; print(flush=True); sys.stdin.read()", NULL};
+    for (int i = 1; i < argc; i++) {
+        const char *const program[] = {argv[i], NULL};
+        compare(argv[i]);
+        if (i == 1)
+            continue;
+        place(program, false);
+        place(program, true);
+    }
+    place(bash, false);
+    place(python, false);
+    place(bash, true);
+    place(python, true);
+    return failures != 0;
+}
