@@ -182,6 +182,21 @@ tl_guard_awake:
     jmp .Ldecided
     .size tl_guard_entry, . - tl_guard_entry
 
+/* bool tl_notify(notifier, context, notification): with the stack as code that knows of vector registers wants it. */
+    .p2align 4
+function tl_notify
+    push rbp
+    mov rbp, rsp
+    and rsp, -16
+    mov rax, rdi
+    mov rdi, rsi
+    mov rsi, rdx
+    call rax
+    mov rsp, rbp
+    pop rbp
+    ret
+    .size tl_notify, . - tl_notify
+
 /* int64_t tl_kernel(number, six arguments) */
     .p2align 4
 function tl_kernel

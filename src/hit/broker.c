@@ -25,9 +25,8 @@ static bool is_raised(const struct tl_siginfo *info)
 static bool is_claimed(const struct tl_broker *broker, enum tl_exception exception, struct tl_signal_frame *frame,
                        const struct tl_trap *trap, const struct tl_trap_range *range)
 {
-    tl_broker_notifier *notify = (tl_broker_notifier *)broker->notify;
     const struct tl_notification notification = {exception, frame, trap, range};
-    return notify((void *)broker->notify_context, &notification);
+    return tl_notify(broker->notify, broker->notify_context, &notification);
 }
 
 /* The signal is the program's, and so is the place. */
