@@ -27,7 +27,7 @@ static const char usage_probe[] =
     "  -o FILE    write events to FILE instead of standard output\n"
     "  -t SECONDS stop after a time\n"
     "  --json     one JSON object a line\n"
-    "  --tactic LIST  only these, of: jump, jump-punned\n"
+    "  --tactic LIST  only these, of: jump, jump-punned, int3\n"
     "  -q, -v     say less, say more\n";
 static const char usage_trace[] = "  -n N       stop after exactly N events\n"
                                   "  -k         show the call stack of each hit\n"
@@ -85,11 +85,11 @@ static bool read_tactics(const char *text, uint32_t *tactics)
         while (tactic < TL_TACTIC_COUNT &&
                (strlen(tl_tactic_name(tactic)) != length || strncmp(tl_tactic_name(tactic), text, length)))
             tactic++;
-        if (tactic != TL_TACTIC_JUMP && tactic != TL_TACTIC_PUNNED && tactic != TL_TACTIC_NOP) {
+        if (tactic == TL_TACTIC_WINDOW || tactic == TL_TACTIC_COUNT) {
             if (tactic < TL_TACTIC_COUNT)
                 complain("--tactic: \"%.*s\" is not available yet", (int)length, text);
             else
-                complain("--tactic: \"%.*s\" is none of jump, jump-punned", (int)length, text);
+                complain("--tactic: \"%.*s\" is none of jump, jump-punned, int3", (int)length, text);
             return false;
         }
         *tactics |= 1u << tactic;
@@ -99,7 +99,7 @@ static bool read_tactics(const char *text, uint32_t *tactics)
         text += length + (text[length] == ',');
     }
     if (!*tactics)
-        complain("--tactic: a list of jump, jump-punned is expected");
+        complain("--tactic: a list of jump, jump-punned, int3 is expected");
     return *tactics != 0;
 }
 

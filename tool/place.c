@@ -186,22 +186,40 @@ static int make_region(struct placed *placed, struct tl_error *error)
     return tl_remote_region(placed->remote, placed->assembly.layout->area_size, pool, &placed->region, error);
 }
 
-/* The plan is made and there is room for it: into the target with it. */
-static int carry_out(struct placed *placed, uint64_t runtime_addr)
+/* Room for all that is to be mapped. */
+static int grow_pool(struct placed *placed, struct tl_error *error)
 {
-    struct tl_runtime runtime = {.code = placed->blob, .size = tl_blob_size, .addr = runtime_addr};
+    struct tl_runtime runtime = {.size = tl_blob_size, .data_size = placed->arming.data_room};
+    size_t pool = tl_apply_pool_size(&placed->plan, &runtime);
+    return pool > placed->region.pool_size ? tl_remote_grow_pool(placed->remote, pool, &placed->region, error) : 0;
+}
+
+/* The plan is made and there is room for it: into the target with it. */
+static int carry_out(struct placed *placed)
+{
+    const struct arming *arming = &placed->arming;
+    struct tl_runtime runtime = {.code = placed->blob, .size = tl_blob_size, .addr = arming->runtime};
+    uint8_t *data = NULL;
+    if (!arming->refused && !(data = arming_data(placed, &runtime.data_size)))
+        return -ENOMEM;
+    runtime.data = data;
+    runtime.data_addr = arming->data;
+    runtime.marker_addr = arming->marker;
     placed->assembly.layout->heartbeat = tl_clock_tsc();
     placed->assembly.layout->heartbeat_max = reader_dead_ticks;
     memcpy(placed->region.area, placed->assembly.image, placed->assembly.image_size);
     ((struct tl_hit_control *)placed->region.area)->pid = (uint32_t)tl_remote_facts(placed->remote)->ns_pid;
     memcpy(placed->blob, tl_blob, tl_blob_size);
     tl_blob_prepare(placed->blob, placed->region.area_addr);
+    if (data)
+        tl_blob_set_broker(placed->blob, arming->data);
     runtime.gate = (struct tl_gate){.enter = runtime.addr + tl_blob_enter(),
                                     .counts = placed->region.area_addr + placed->assembly.layout->blocks,
                                     .claim = runtime.addr + tl_blob_claim()};
-    int error = tl_apply(tl_remote_port(placed->remote), placed->selection.sites, placed->selection.site_count,
-                         &placed->plan, &runtime, &placed->applied);
+    int error = tl_apply(tl_remote_port(placed->remote), arming->sites, arming->site_count, &placed->plan, &runtime,
+                         &placed->applied);
     placed->in_place = error == 0;
+    free(data);
     return error;
 }
 
@@ -220,19 +238,24 @@ static int try_plan(struct placed *placed, const struct options *options)
     int status = read_areas(placed, &areas, &area_count);
     if (status)
         return status;
-    size_t blob_pages = (tl_blob_size + PAGE - 1) & ~(size_t)(PAGE - 1);
-    struct tl_plan_options plan_options = {.tactics = options->tactics,
-                                           .max_mappings = mappings_left(area_count),
+    struct tl_plan_options plan_options = {.max_mappings = mappings_left(area_count),
                                            .guard_breakpoints = placed->selection.site_count <= GUARDED_SITES_MAX,
                                            .lowest = lowest_address,
                                            .highest = highest_address};
-    struct tl_runtime runtime = {.code = placed->blob, .size = tl_blob_size};
-    runtime.addr = place_runtime(areas, &area_count, blob_pages);
+    int error = arming_sites(placed);
+    uint64_t addr = error ? 0 : place_runtime(areas, &area_count, arming_room(placed));
+    arming_place(placed, addr);
+    arming_plan_options(placed, options->tactics, &plan_options);
     tl_plan_free(&placed->plan);
-    int error = runtime.addr ? tl_plan_build(placed->selection.sites, placed->selection.site_count, areas, area_count,
-                                             &plan_options, &placed->plan)
-                             : -ENOMEM;
+    if (!error)
+        error = addr ? tl_plan_build(placed->arming.sites, placed->arming.site_count, areas, area_count, &plan_options,
+                                     &placed->plan)
+                     : -ENOMEM;
     free(areas);
+    if (!error && !arming_planned(placed, options->tactics))
+        return -EEXIST;
+    if (!error)
+        error = arming_tables(placed);
     if (error) {
         complain("the probes cannot be planned: %s", strerror(-error));
         return EXIT_FAILED;
@@ -240,18 +263,21 @@ static int try_plan(struct placed *placed, const struct options *options)
     error = tl_selection_settle(&placed->selection);
     if (error)
         return error > 0 ? -ERESTART : EXIT_FAILED;
-    if (!placed->plan.write_count)
+    if (!placed->arming.places)
         return 0;
 
-    size_t pool = tl_apply_pool_size(&placed->plan, &runtime);
     struct tl_error why;
-    if (pool > placed->region.pool_size && tl_remote_grow_pool(placed->remote, pool, &placed->region, &why)) {
+    if (grow_pool(placed, &why)) {
         complain("%s", why.text);
         return EXIT_FAILED;
     }
-    error = carry_out(placed, runtime.addr);
+    error = carry_out(placed);
     if (!error || error == -EEXIST)
         return error;
+    if (error == -ENOSYS) {
+        arming_refuse(placed, "%s", tl_remote_last_error(placed->remote));
+        return -EEXIST;
+    }
     if (is_overtaken(error))
         return -ESTALE;
     complain("the probes cannot be placed: %s", tl_remote_last_error(placed->remote));
@@ -412,13 +438,12 @@ int place_copy(struct placed *placed, struct placed *parent)
     placed->selection = lender->selection;
     placed->assembly = lender->assembly;
     placed->plan = lender->plan;
+    placed->arming = lender->arming;
     int result = make_region(placed, &error);
-    struct tl_runtime runtime = {.size = tl_blob_size};
-    size_t pool = tl_apply_pool_size(&placed->plan, &runtime);
-    if (!result && pool > placed->region.pool_size)
-        result = tl_remote_grow_pool(remote, pool, &placed->region, &error);
     if (!result)
-        result = carry_out(placed, parent->applied.runtime_addr);
+        result = grow_pool(placed, &error);
+    if (!result)
+        result = carry_out(placed);
     if (!result) {
         placed->lender = lender;
         lender->borrowers++;
@@ -437,11 +462,12 @@ int place_remove(struct placed *placed)
         return 0;
     placed->in_place = false;
     int error = tl_apply_remove(&placed->applied, REMOVE_PATIENCE_MS);
-    if (error == -EAGAIN && placed->applied.patch_count == 0)
+    size_t left = placed->applied.patch_count - placed->applied.late_count;
+    if (error == -EAGAIN && left == 0)
         complain("a thread is still inside a probe: the text is restored, some memory of ours stays in the program");
     else if (error == -EBUSY)
         complain("somebody else has patched over %zu of our places: they stay, switched off, and our memory with them",
-                 placed->applied.patch_count);
+                 left);
     else if (error && error != -ESRCH)
         complain("the probes could not be taken out, the next trapline will try again: %s",
                  tl_remote_last_error(placed->remote));
@@ -478,6 +504,7 @@ void place_free(struct placed *placed)
         return;
     }
     tl_plan_free(&placed->plan);
+    arming_free(&placed->arming);
     tl_assembly_free(&placed->assembly);
     tl_selection_free(&placed->selection);
     tl_modules_free(&placed->modules);

@@ -5,6 +5,7 @@
 #ifndef TRAPLINE_PLACE_H
 #define TRAPLINE_PLACE_H
 
+#include "arming.h"
 #include "options.h"
 
 #include "host/remote/remote.h"
@@ -17,6 +18,7 @@ struct placed {
     struct tl_modules modules;
     struct tl_selection selection;
     struct tl_assembly assembly;
+    struct arming arming;
     struct tl_plan plan;
     struct tl_remote_region region;
     struct tl_applied applied;
@@ -34,7 +36,7 @@ int place_probes(struct placed *placed, const struct options *options, const str
                  size_t spec_count, bool count);
 
 /* The same for a program that a followed process came to run: specs that name nothing in it are no failure, and a
- * notice only with -v. placed->plan.write_count says whether anything is in place. matched[i] is set for each spec that
+ * notice only with -v. placed->in_place says whether anything is in place. matched[i] is set for each spec that
  * named something. */
 int place_probes_followed(struct placed *placed, const struct options *options, const struct tl_spec *const *specs,
                           size_t spec_count, bool count, bool *matched);

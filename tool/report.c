@@ -46,10 +46,12 @@ int report_open(struct report *report, const struct options *options, bool count
 static void say_placed(const struct placed *placed, size_t probes)
 {
     uint64_t stopped = tl_remote_facts(placed->remote)->stopped_ns;
+    if (placed->arming.refused)
+        complain("no breakpoints, and faults are seen where they happen: %s", placed->arming.why);
     char still[64] = "held";
     if (stopped)
         snprintf(still, sizeof still, "stopped for %.1f ms of it", (double)stopped / 1e6);
-    complain("%zu probes at %zu places in place, within %.1f ms; the program was %s", probes, placed->plan.write_count,
+    complain("%zu probes at %zu places in place, within %.1f ms; the program was %s", probes, placed->arming.places,
              (double)placed->placing_ns / 1e6, still);
 }
 

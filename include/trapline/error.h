@@ -37,6 +37,7 @@ extern "C" {
     X(RESTORER, EPERM, "the return from a signal handler, which unwinders recognise by its bytes")                     \
     X(NO_STACK, EPERM, "runs without a stack")                                                                         \
     X(TACTIC, ENOTSUP, "no tactic that was allowed fits this instruction")                                             \
+    X(SIGNALS, ENOTSUP, "it takes a breakpoint, and the program's signals cannot be taken over for that")              \
     X(IFUNC, ENOENT, "an indirect function that nothing has resolved yet")                                             \
     X(NO_EXIT, ENOTSUP, "the exits of this function are not known")
 

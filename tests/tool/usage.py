@@ -60,7 +60,7 @@ def test_the_status_is_2_for_usage_and_spec_errors():
         ["count", "-t", "nan", *some], ["trace", "-n", "0", *some], ["trace", "-n", "-1", *some], ["trace", "-n", "1k", *some],
         ["trace", "-n", "", *some], ["count", "-e", "malloc", "-p", "1", "--", "true"], ["count", "-e"],
         ["trace", "--every-instruction", *some], ["count", "--block", *some], ["count", "--tactic", "magic", *some],
-        ["count", "--tactic", "", *some], ["count", "--tactic", "int3", *some], ["count", "-n", "3", *some],
+        ["count", "--tactic", "", *some], ["count", "--tactic", "jump-window", *some], ["count", "-n", "3", *some],
         ["list"], ["list", "a", "b", "c"], ["list", "-p", "1", "a", "b"], ["doctor", "x"],
         ["count", "-e", "", "--", "true"], ["count", "-e", "malloc:", "--", "true"],
     ):
