@@ -158,9 +158,13 @@ static void finished(struct search *search, const struct state *s)
 
 const char *model_explore(const struct model *model, size_t *states)
 {
-    struct search search = {.model = model};
-    search.seen = calloc(1, (1u << CODE_BITS) / 8);
-    search.queue = malloc((1u << CODE_BITS) * sizeof *search.queue);
+    /* Large, and little of it used: kept from search to search, what was used being cleared. */
+    static struct search kept;
+    if (!kept.seen) {
+        kept.seen = calloc(1, (1u << CODE_BITS) / 8);
+        kept.queue = malloc((1u << CODE_BITS) * sizeof *kept.queue);
+    }
+    struct search search = {.model = model, .seen = kept.seen, .queue = kept.queue};
     if (!search.seen || !search.queue || model->op_count >= MODEL_OPS)
         abort();
     reach(&search, &(struct state){0});
@@ -178,7 +182,7 @@ const char *model_explore(const struct model *model, size_t *states)
         }
     }
     *states = search.tail;
-    free(search.seen);
-    free(search.queue);
+    for (size_t i = 0; i < search.tail; i++)
+        search.seen[search.queue[i] / 8] = 0;
     return search.wrong;
 }
