@@ -182,7 +182,7 @@ static void take_users_back(struct draft *draft)
 /* From here on it counts what is missed. */
 static void start_counting(struct entry *entry)
 {
-    entry->missed_base = tl_call_missed(entry->sites[0]->before.index);
+    entry->missed_base = site_missed(entry->sites[0]);
 }
 
 static int change_text(struct draft *draft)
@@ -202,42 +202,35 @@ static int change_text(struct draft *draft)
     return code;
 }
 
-/* An entry acted at `old`, which `site` has replaced. */
-static void move_entry(struct entry *entry, const struct site *old, struct site *site)
+/* `site` has replaced another: whoever acted there acts here, and both count what they miss. */
+static void replace(struct site *site)
 {
-    for (size_t i = 0; i < entry->site_count; i++) {
-        if (entry->sites[i] != old)
-            continue;
-        if (i == 0 && entry->enabled) {
-            entry->missed += tl_call_missed(old->before.index) - entry->missed_base;
-            entry->missed_base = site->missed_at_start;
+    struct site *old = site->replaces;
+    uint64_t old_missed = site_missed(old);
+    for (size_t k = 0; k < site->user_count; k++) {
+        struct entry *entry = site->users[k].entry;
+        bool moved = false;
+        for (size_t i = 0; i < entry->site_count; i++) {
+            moved = moved || entry->sites[i] == old;
+            entry->sites[i] = entry->sites[i] == old ? site : entry->sites[i];
         }
-        entry->sites[i] = site;
+        if (entry->sites[0] == site && (k == 0 || site->users[k - 1].entry != entry))
+            entry->missed_base += moved ? site->missed_at_start : old_missed;
     }
-}
-
-static void retire(struct site *site)
-{
-    engine.replaced[engine.replaced_count++] = site;
+    old->user_count = 0;
+    old->patched = old->is_replaced = false;
+    sites_remove(old);
+    engine.replaced[engine.replaced_count++] = old;
+    site->older = old;
+    old->newer = site;
+    site->replaces = NULL;
 }
 
 static void keep(struct draft *draft, struct planning *planning)
 {
     for (size_t i = 0; i < draft->fresh_count; i++)
         if (draft->fresh[i]->replaces)
-            draft->live[draft->live_count++] = draft->fresh[i]->replaces;
-    for (size_t i = 0; i < draft->fresh_count; i++) {
-        struct site *site = draft->fresh[i];
-        if (!site->replaces)
-            continue;
-        for (size_t k = 0; k < site->replaces->user_count; k++)
-            move_entry(site->replaces->users[k].entry, site->replaces, site);
-        site->replaces->user_count = 0;
-        site->replaces->is_replaced = false;
-        sites_remove(site->replaces);
-        retire(site->replaces);
-        site->replaces = NULL;
-    }
+            replace(draft->fresh[i]);
     lists_update(draft->live, draft->live_count);
     sites_insert(draft->fresh, draft->fresh_count);
     draft->fresh_count = 0;
@@ -388,7 +381,7 @@ static void bury(struct entry *entry)
 /* What an entry that has just been switched off has missed. */
 static void stop_counting(struct entry *entry)
 {
-    entry->missed += tl_call_missed(entry->sites[0]->before.index) - entry->missed_base;
+    entry->missed += site_missed(entry->sites[0]) - entry->missed_base;
     if (entry->calls)
         tl_call_return_give_up(entry->calls);
 }

@@ -162,7 +162,8 @@ static enum tl_why serves(const struct site *site, const struct site *studied, c
     *serves = !(studied->has_after && !site->has_after) && now->text_length == site->plan.text_length &&
               !memcmp(now->text, site->plan.text, site->plan.jump_length ? TL_INSN_MAX : site->plan.own_length) &&
               has_room(site) && (site->user_count || 1u << site->plan.tactic & studied->tactics);
-    if (conflict)
+    /* One with a breakpoint in its trampoline cannot be replaced: its traps have to stay known. */
+    if (conflict || (!*serves && site->plan.step_at))
         return TL_WHY_CONFLICT;
     /* A shared site is reached as it is; but nobody who has forbidden it is reached by a trap. */
     return *serves && !(1u << site->plan.tactic & studied->tactics) && site->plan.tactic == TL_TACTIC_INT3

@@ -73,17 +73,20 @@ struct site {
     size_t user_count, user_room;
     struct tl_emulation emulation;
     struct stay *stay;
-    uint64_t next;              /* the address behind the instruction */
-    uint32_t tactics;           /* allowed: bits 1 << TL_TACTIC_… */
-    bool planned;               /* plan and bytes are filled in */
-    uint64_t landing;           /* where its jump leads, or 0 */
-    bool leaves;                /* being forgotten */
-    uint32_t more;              /* of users, while that is being found out */
-    uint64_t missed_at_start;   /* of its index */
-    bool is_replaced;           /* by one that is being put in its place */
-    bool transfers;             /* emulation says what the instruction does */
-    bool has_after;             /* there is a hook behind the copy */
-    struct site *replaces;      /* while it is being put in the place of an earlier one, which is in the text */
+    uint64_t next;            /* the address behind the instruction */
+    uint32_t tactics;         /* allowed: bits 1 << TL_TACTIC_… */
+    bool planned;             /* plan and bytes are filled in */
+    uint64_t landing;         /* where its jump leads, or 0 */
+    bool leaves;              /* being forgotten */
+    uint32_t more;            /* of users, while that is being found out */
+    uint64_t missed_at_start; /* of its index */
+    bool is_replaced;         /* by one that is being put in its place */
+    bool transfers;           /* emulation says what the instruction does */
+    bool has_after;           /* there is a hook behind the copy */
+    struct site *replaces;    /* while it is being put in the place of an earlier one, which is in the text */
+    /* An older one of the same address, which threads may still be on their way through: it has no users of its own,
+     * its lists say what the newest one's users do. */
+    struct site *older, *newer;
     uint64_t left_beyond;       /* as plan.beyond, of a jump that has become an int3 since */
     bool patched;               /* its bytes are in the text */
     bool wanted;                /* they should be */
@@ -177,12 +180,15 @@ int site_indices(struct site *site); /* give it indices. 0 or -ENOSPC */
 
 /* ---- lists.c ---- */
 
-/* See that both lists of a site can be made with `users` users, and that so many users have room. 0 or -ENOMEM. */
+/* Both lists of a site, and of those that it has replaced. See that they can be made with `users` users, and that so
+ * many users have room. 0 or -ENOMEM. */
 int lists_reserve(struct site *site, size_t users);
 /* Put into force what the users say that are enabled now, at each of these sites, and wait until no thread is in a list
  * that was in force before. Never fails. */
 void lists_update(struct site *const *sites, size_t count);
 bool site_is_used(const struct site *site); /* some user of it is enabled */
+/* How many hits came to nothing there, since the process began. */
+uint64_t site_missed(const struct site *site);
 
 /* ---- text.c ---- */
 

@@ -65,7 +65,7 @@ uint64_t entry_missed(const struct entry *entry)
 {
     uint64_t missed = entry->missed;
     if (entry->enabled && entry->site_count)
-        missed += tl_call_missed(entry->sites[0]->before.index) - entry->missed_base;
+        missed += site_missed(entry->sites[0]) - entry->missed_base;
     if (entry->calls)
         missed += tl_call_return_missed(entry->calls);
     return missed;

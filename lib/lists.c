@@ -61,8 +61,21 @@ int lists_reserve(struct site *site, size_t users)
         scratch = grown;
         scratch_room = room;
     }
-    int error = reserve(&site->before, most_actions(site->user_room));
-    return !error && site->has_after ? reserve(&site->behind, site->user_room) : error;
+    int error = 0;
+    for (struct site *at = site; at && !error; at = at->older) {
+        error = reserve(&at->before, most_actions(site->user_room));
+        if (!error && at->has_after)
+            error = reserve(&at->behind, site->user_room);
+    }
+    return error;
+}
+
+uint64_t site_missed(const struct site *site)
+{
+    uint64_t missed = 0;
+    for (; site; site = site->older)
+        missed += tl_call_missed(site->before.index);
+    return missed;
 }
 
 bool site_is_used(const struct site *site)
@@ -101,19 +114,30 @@ static struct tl_call_action of_jump(const struct entry *entry)
         .kind = TL_CALL_JUMP, .jump = entry->jump.handler, .stack_bytes = bytes ? bytes : TL_JUMP_STACK_DEFAULT};
 }
 
+/* Whether a user of `site` acts in the lists of `at`, which is that site or an older one. What an older one cannot do
+ * was asked for later than that anybody comes to it. */
+static bool acts(const struct site *site, const struct site *at, const struct user *user)
+{
+    if (!user->entry->enabled)
+        return false;
+    if (user->role == ROLE_TAIL_IF)
+        return at->stay != NULL;
+    return user->role != ROLE_PROBE || !user->entry->probe.post || at->has_after == site->has_after;
+}
+
 /* The actions in front of the instruction. */
-static size_t before(struct site *site, struct tl_call_action *actions)
+static size_t before(const struct site *site, const struct site *at, struct tl_call_action *actions)
 {
     size_t count = 0;
     bool may_stay = false;
     for (size_t i = 0; i < site->user_count; i++) {
         const struct entry *entry = site->users[i].entry;
-        if (!entry->enabled)
+        if (!acts(site, at, &site->users[i]))
             continue;
         switch (site->users[i].role) {
         case ROLE_PROBE:
             actions[count++] = of_probe(entry, TL_CALL_PRE);
-            if (entry->probe.post && !site->has_after && site->transfers)
+            if (entry->probe.post && !at->has_after && at->transfers)
                 actions[count++] = of_probe(entry, TL_CALL_POST);
             break;
         case ROLE_ENTRY:
@@ -136,7 +160,7 @@ static size_t before(struct site *site, struct tl_call_action *actions)
     if (may_stay)
         actions[count++] = (struct tl_call_action){.kind = TL_CALL_PRE,
                                                    .flags = TL_PROBE_GENERAL | TL_PROBE_OWN_STACK,
-                                                   .probe = &site->stay->probe,
+                                                   .probe = &at->stay->probe,
                                                    .pre = stay_inside};
     for (size_t i = 0; may_stay && i < site->user_count; i++)
         if (site->users[i].role == ROLE_TAIL_IF && site->users[i].entry->enabled)
@@ -193,19 +217,20 @@ static void settle(struct lists *lists)
 void lists_update(struct site *const *sites, size_t count)
 {
     bool used = false;
-    for (size_t i = 0; i < count; i++) {
-        struct site *site = sites[i];
-        bool posts = site->transfers && !site->has_after;
-        struct tl_call_place place = {.address = site->plan.addr, .emulation = posts ? &site->emulation : NULL};
-        put(&site->before, place, before(site, scratch));
-        if (site->has_after)
-            put(&site->behind, (struct tl_call_place){.address = site->next}, behind(site, scratch));
-        used = used || site->before.old || site->behind.old;
-    }
+    for (size_t i = 0; i < count; i++)
+        for (struct site *at = sites[i]; at; at = at->older) {
+            bool posts = at->transfers && !at->has_after;
+            struct tl_call_place place = {.address = at->plan.addr, .emulation = posts ? &at->emulation : NULL};
+            put(&at->before, place, before(sites[i], at, scratch));
+            if (at->has_after)
+                put(&at->behind, (struct tl_call_place){.address = at->next}, behind(sites[i], scratch));
+            used = used || at->before.old || at->behind.old;
+        }
     while (used && tl_self_barrier(engine.self, NULL))
         sched_yield(); /* a thread that could not be stopped in time, where there is no membarrier */
-    for (size_t i = 0; i < count; i++) {
-        settle(&sites[i]->before);
-        settle(&sites[i]->behind);
-    }
+    for (size_t i = 0; i < count; i++)
+        for (struct site *at = sites[i]; at; at = at->older) {
+            settle(&at->before);
+            settle(&at->behind);
+        }
 }

@@ -201,6 +201,27 @@ static void sweep(void)
 
 /* ---- all of it ---- */
 
+/* Its lists are in nobody's way any more, and what it has missed no longer counts with that of the newer ones. */
+static void unlink_site(struct site *site)
+{
+    uint64_t missed = tl_call_missed(site->before.index);
+    struct site *newest = site->newer;
+    while (newest && newest->newer)
+        newest = newest->newer;
+    for (size_t i = 0; newest && i < newest->user_count; i++) {
+        struct entry *entry = newest->users[i].entry;
+        if (entry->enabled && entry->sites[0] == newest && (i == 0 || newest->users[i - 1].entry != entry))
+            entry->missed_base -= missed;
+    }
+    tl_call_swap(site->before.index, NULL);
+    if (site->has_after)
+        tl_call_swap(site->behind.index, NULL);
+    if (site->newer)
+        site->newer->older = site->older;
+    if (site->older)
+        site->older->newer = site->newer;
+}
+
 /* Take these sites, which nobody is inside of, out of the engine. */
 static void forget(struct site **sites, size_t count)
 {
@@ -237,10 +258,11 @@ void reclaim(bool all)
                 sites[kept++] = sites[i];
         if (kept && !make_rooms(sites, kept)) {
             forget(sites, kept);
-            /* Nobody is inside; the tables may name them until the next publishing, but not their parts. */
-            if (!engine_publish(NULL, 0, NULL)) {
-                for (size_t i = 0; i < kept; i++)
+            if (!engine_publish(NULL, 0, NULL)) { /* else the host knows their parts: they stay for good */
+                for (size_t i = 0; i < kept; i++) {
+                    unlink_site(sites[i]);
                     site_free(sites[i]);
+                }
                 sweep();
             }
         }
