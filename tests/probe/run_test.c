@@ -6,6 +6,7 @@
  * - every other instruction displaced, and somebody's breakpoint on each of those between that a jump runs into: each
  *   site still gets to its trampoline, and the breakpoints trap where they stand
  * - sites far enough apart for the instructions behind to be copied with them
+ * - every instruction a breakpoint, and every one without exception by all tactics together
  * - with the text put back all is as before
  *
  * Linked twice: position independent, and not, where the planner has to make do without room below.
@@ -21,9 +22,11 @@
 #include <ucontext.h>
 #include <unistd.h>
 
+#include "live.h"
 #include "process.h"
 
-enum { SITES_MAX = 8000, SEEDS = 40, BREAKPOINT = 0xcc };
+enum { SITES_MAX = 8000, SEEDS = 40, SEEDS_WITH_TRAPS = 1, BREAKPOINT = 0xcc };
+static const uint32_t traps_only = 1u << TL_TACTIC_INT3, all_tactics = UINT32_MAX;
 
 /* What is seen to about others' breakpoints: nothing; room for them; or they are there. */
 enum others { UNGUARDED, GUARDED, BREAKPOINTS };
@@ -36,18 +39,17 @@ extern uint8_t __start_subject[], __stop_subject[];
 static uint8_t original[1 << 16];
 static volatile size_t traps;
 
-static uint64_t run_all(void)
+static uint64_t run_all(uint64_t seeds)
 {
     uint64_t sum = 0;
-    for (uint64_t seed = 0; seed < SEEDS; seed++)
+    for (uint64_t seed = 0; seed < seeds; seed++)
         sum = sum * 31 + subject_fast(seed) + subject_small(seed) * 3 + subject_plain(seed) * 7;
     return sum;
 }
 
 /* A breakpoint of somebody's: take it out and go on. */
-static void on_trap(int number, siginfo_t *info, void *context)
+static void on_trap(void *context)
 {
-    (void)number, (void)info;
     greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
     uint8_t *at = (uint8_t *)registers[REG_RIP] - 1;
     if (at < __start_subject || at >= __stop_subject || *at != BREAKPOINT)
@@ -72,25 +74,6 @@ static size_t make_sites(struct tl_site *sites, const struct text *text, unsigne
         count++;
     }
     return count;
-}
-
-static int map_plan(const struct tl_plan *plan)
-{
-    const int fixed = MAP_PRIVATE | MAP_FIXED_NOREPLACE;
-    int pool = memfd_create("pool", MFD_CLOEXEC);
-    if (pool < 0 || write(pool, plan->pool, plan->pool_size) != (ssize_t)plan->pool_size)
-        return 12;
-    for (size_t i = 0; i < plan->map_count; i++) {
-        const struct tl_plan_map *map = &plan->maps[i];
-        if (mmap((void *)map->addr, map->size, PROT_READ | PROT_EXEC, fixed, pool, (off_t)map->pool) !=
-            (void *)map->addr)
-            return 13;
-    }
-    for (size_t i = 0; i < plan->gate_count; i++)
-        if (mmap((void *)plan->gates[i].addr, PAGE_BYTES, PROT_READ | PROT_WRITE, fixed | MAP_ANONYMOUS, -1, 0) !=
-            (void *)plan->gates[i].addr)
-            return 14;
-    return 0;
 }
 
 /* Breakpoints on the instructions that jumps run into; not on sites, and not where a jump is not guarded. */
@@ -122,9 +105,10 @@ static size_t jumps_by_pointer(const struct tl_plan *plan)
 }
 
 /* In a child: plan for the address space as it is, carry it out, run, take it back, run. The exit status. */
-static int try(unsigned step, enum tl_hook_kind hook, enum others others, uint64_t expected)
+static int try(unsigned step, enum tl_hook_kind hook, enum others others, uint32_t tactics, uint64_t expected)
 {
     static struct tl_site sites[SITES_MAX];
+    uint64_t seeds = tactics == traps_only ? SEEDS_WITH_TRAPS : SEEDS;
     size_t size = (size_t)(__stop_subject - __start_subject), set = 0;
     memcpy(original, __start_subject, size);
     struct text text = {(uint64_t)__start_subject, original, size};
@@ -132,7 +116,8 @@ static int try(unsigned step, enum tl_hook_kind hook, enum others others, uint64
     planned.site_count = make_sites(sites, &text, step, hook);
     struct tl_area *areas = areas_of(getpid(), &planned.area_count);
     planned.areas = areas;
-    struct tl_plan_options options = {.max_mappings = 60000, .guard_breakpoints = others != UNGUARDED};
+    struct tl_plan_options options = {
+        .tactics = tactics, .max_mappings = 60000, .guard_breakpoints = others != UNGUARDED};
     if (tl_plan_build(sites, planned.site_count, areas, planned.area_count, &options, &planned.plan))
         return 15;
     const char *message = check_plan(&planned);
@@ -146,39 +131,40 @@ static int try(unsigned step, enum tl_hook_kind hook, enum others others, uint64
     fflush(stdout);
     if (others == UNGUARDED ? beyond != 0 : beyond < planned.plan.guarded / 8)
         return 23;
-    if (text.addr < UINT32_MAX && !jumps_by_pointer(&planned.plan))
+    if (text.addr < UINT32_MAX && !tactics && !jumps_by_pointer(&planned.plan))
         return 22;
-    if (planned.plan.planned * 100 < planned.site_count * 90)
+    if (planned.plan.planned * 100 < planned.site_count * (tactics ? 100 : 90))
         return 17;
-    int failed = map_plan(&planned.plan);
-    uint64_t page = text.addr / PAGE_BYTES * PAGE_BYTES;
-    if (failed || mprotect((void *)page, text.addr + size - page, PROT_READ | PROT_WRITE | PROT_EXEC))
-        return failed ? failed : 18;
-    for (size_t i = 0; i < planned.plan.write_count; i++)
-        memcpy((void *)planned.plan.writes[i].addr, planned.plan.writes[i].new_bytes, planned.plan.writes[i].length);
+    int failed = live_map(&planned.plan);
+    if (!failed)
+        failed = live_open_text(text.addr, size);
+    if (!failed)
+        failed = live_traps(sites, planned.site_count, on_trap);
+    if (failed)
+        return failed;
+    live_write(&planned.plan);
     if (others == BREAKPOINTS)
         set = set_breakpoints(&planned);
-    if (run_all() != expected)
+    if (run_all(seeds) != expected)
         return 19;
+    if (tactics == traps_only && live_trap_count < 10000)
+        return 24;
     if (others == BREAKPOINTS && (set < 100 || traps < set / 2))
         return 20;
-    for (size_t i = planned.plan.write_count; i-- > 0;)
-        memcpy((void *)planned.plan.writes[i].addr, planned.plan.writes[i].old_bytes, planned.plan.writes[i].length);
-    return run_all() == expected ? 0 : 21;
+    live_take_back(&planned.plan);
+    return run_all(seeds) == expected ? 0 : 21;
 }
 
-static void in_child(unsigned step, enum tl_hook_kind hook, enum others others)
+static void in_child(unsigned step, enum tl_hook_kind hook, enum others others, uint32_t tactics)
 {
-    uint64_t expected = run_all();
+    uint64_t expected = run_all(tactics == traps_only ? SEEDS_WITH_TRAPS : SEEDS);
     int status;
     fflush(stdout);
     pid_t child = fork();
     if (child == 0) {
-        struct sigaction action = {.sa_sigaction = on_trap, .sa_flags = SA_SIGINFO};
         signal(SIGSEGV, SIG_DFL);
         signal(SIGILL, SIG_DFL);
-        sigaction(SIGTRAP, &action, NULL);
-        _exit(try(step, hook, others, expected));
+        _exit(try(step, hook, others, tactics, expected));
     }
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_int_equal(status, 0);
@@ -187,38 +173,51 @@ static void in_child(unsigned step, enum tl_hook_kind hook, enum others others)
 static void every_instruction_displaced(void **state)
 {
     (void)state;
-    in_child(1, TL_HOOK_NONE, UNGUARDED);
+    in_child(1, TL_HOOK_NONE, UNGUARDED, 0);
 }
 
 static void every_instruction_with_a_hook_that_is_off(void **state)
 {
     (void)state;
-    in_child(1, TL_HOOK_ENTER, UNGUARDED);
+    in_child(1, TL_HOOK_ENTER, UNGUARDED, 0);
 }
 
 static void breakpoints_of_others_between(void **state)
 {
     (void)state;
-    in_child(2, TL_HOOK_NONE, BREAKPOINTS);
-    in_child(3, TL_HOOK_ENTER, BREAKPOINTS);
-    in_child(5, TL_HOOK_NONE, BREAKPOINTS);
+    in_child(2, TL_HOOK_NONE, BREAKPOINTS, 0);
+    in_child(3, TL_HOOK_ENTER, BREAKPOINTS, 0);
+    in_child(5, TL_HOOK_NONE, BREAKPOINTS, 0);
 }
 
 static void instructions_behind_copied(void **state)
 {
     (void)state;
-    in_child(4, TL_HOOK_NONE, GUARDED);
-    in_child(5, TL_HOOK_ENTER, GUARDED);
-    in_child(7, TL_HOOK_NONE, GUARDED);
+    in_child(4, TL_HOOK_NONE, GUARDED, 0);
+    in_child(5, TL_HOOK_ENTER, GUARDED, 0);
+    in_child(7, TL_HOOK_NONE, GUARDED, 0);
+}
+
+static void every_instruction_by_a_trap(void **state)
+{
+    (void)state;
+    in_child(1, TL_HOOK_NONE, UNGUARDED, traps_only);
+    in_child(1, TL_HOOK_ENTER, UNGUARDED, traps_only);
+}
+
+static void every_instruction_by_whatever_there_is(void **state)
+{
+    (void)state;
+    in_child(1, TL_HOOK_ENTER, UNGUARDED, all_tactics);
+    in_child(2, TL_HOOK_NONE, BREAKPOINTS, all_tactics);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_instruction_displaced),
-        cmocka_unit_test(every_instruction_with_a_hook_that_is_off),
-        cmocka_unit_test(breakpoints_of_others_between),
-        cmocka_unit_test(instructions_behind_copied),
+        cmocka_unit_test(every_instruction_displaced),   cmocka_unit_test(every_instruction_with_a_hook_that_is_off),
+        cmocka_unit_test(breakpoints_of_others_between), cmocka_unit_test(instructions_behind_copied),
+        cmocka_unit_test(every_instruction_by_a_trap),   cmocka_unit_test(every_instruction_by_whatever_there_is),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
