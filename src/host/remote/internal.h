@@ -290,6 +290,15 @@ int tl_saved_contexts(struct tl_remote *r, const struct tl_remote_area *areas, s
                       const struct tl_task *task, tl_saved_visit *visit, void *context);
 bool tl_saved_plausible(struct tl_remote *r, uint64_t at); /* something of the kind stands there */
 
+/* origin.c: where a thread belongs in the program that stands in code of ours of which nothing is known but what stands
+ * in the target. 0 and *original, or -EAGAIN: it has to run on. */
+struct tl_broker_tables *tl_tables_load(struct tl_remote *r, const struct tl_remote_area *areas, size_t count,
+                                        uint64_t broker); /* malloc'ed; NULL: there are none */
+int tl_origin_by_tables(const struct tl_broker_tables *tables, uint64_t pc, uint64_t *original, int *fix_rcx);
+/* Behind a displaced system call; text restored. */
+int tl_origin_behind_call(struct tl_remote *r, const struct tl_remote_area *areas, size_t count, uint64_t pc,
+                          uint64_t *original);
+
 /* residue.c: take out of the target all that a trapline left there. On the tracer thread; stops by itself. */
 int tl_residue_clean(struct tl_remote *r, bool own, struct tl_error *error);
 bool tl_residue_suspected(struct tl_remote *r);

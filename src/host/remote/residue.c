@@ -11,7 +11,6 @@
  * cleaned here as well, whenever somebody attaches to it, even while its parent is being traced.
  */
 #include "host/remote/internal.h"
-#include "insn/insn.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -37,7 +36,8 @@ struct residue {
     struct tl_record *gates;
     size_t gate_count;
     bool own;
-    uint64_t broker;  /* where one stands; 0: nowhere */
+    uint64_t broker; /* where one stands; 0: nowhere */
+    struct tl_broker_tables *tables;
     uint64_t foreign; /* where somebody else has patched over a patch of ours; 0: nowhere */
 };
 
@@ -336,34 +336,18 @@ static bool on_its_way(const struct residue *x)
     return any;
 }
 
-/* Behind a displaced syscall, maybe blocked in it for ever: the copy's way out tells where the original stands. */
-static int behind_call(struct residue *x, uint64_t pc, uint64_t *original)
-{
-    uint8_t text[2 + 64];
-    if (tl_mem_read(x->r, pc - 2, text, sizeof text) || text[0] != 0x0f || text[1] != 0x05)
-        return -EAGAIN;
-    struct tl_insn insn;
-    for (size_t at = 2, n = 0; n < 6 && tl_insn_decode(text + at, sizeof text - at, pc - 2 + at, &insn) == 0; n++) {
-        at += insn.length;
-        if (insn.flow != TL_FLOW_JUMP)
-            continue;
-        const struct tl_remote_area *area = tl_area_at(x->areas, x->count, insn.target);
-        if (!area || tl_is_ours(area) || tl_mem_read(x->r, insn.target - 2, text, 2) || text[0] != 0x0f ||
-            text[1] != 0x05)
-            return -EAGAIN;
-        *original = insn.target;
-        return 0;
-    }
-    return -EAGAIN;
-}
-
-/* Whoever is in code of ours has to run on. */
+/* Where code of ours stands for code of the program, there may be tables that tell; otherwise whoever is in it has to
+ * run on, unless it is behind a displaced system call, where it may be blocked for ever. */
 static int in_our_code(void *context, uint64_t pc, uint64_t *original, int *fix_rcx)
 {
     struct residue *x = context;
     const struct tl_remote_area *area = tl_area_at(x->areas, x->count, pc);
+    if (!area || !concerns(x, area))
+        return -ENOENT;
+    if (x->tables && tl_origin_by_tables(x->tables, pc, original, fix_rcx) == 0)
+        return 0;
     *fix_rcx = 1;
-    return area && concerns(x, area) ? behind_call(x, pc, original) : -ENOENT;
+    return tl_origin_behind_call(x->r, x->areas, x->count, pc, original);
 }
 
 static int add_call(struct tl_call **calls, size_t *count, uint64_t addr, uint64_t size)
@@ -497,6 +481,8 @@ static int clean_once(struct tl_remote *r, bool own, struct tl_error *error)
             each_record(x, TL_RECORD_PATCH, 0, restore_text);
         each_record(x, TL_RECORD_BROKER, 0, take_broker);
         each_record(x, TL_RECORD_BROKER, 1, take_broker);
+        if (x->broker && !own)
+            x->tables = tl_tables_load(r, x->areas, x->count, x->broker);
         if (!own)
             wake(x);
         if (x->foreign)
@@ -527,6 +513,7 @@ static int clean_once(struct tl_remote *r, bool own, struct tl_error *error)
         if (result == 0)
             tl_stub_clear(r);
     }
+    free(x->tables);
     free(x->gates);
     free(x->areas);
     free(x);
