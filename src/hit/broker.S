@@ -34,7 +34,9 @@
 #define CALL_SIZE 120
 
 #define FRAME_SIZE 440 /* struct tl_signal_frame */
+#define RT_SIGPROCMASK 14
 #define SIGRETURN 15
+#define GETPID 39
 #define EINTR 4
 
     .intel_syntax noprefix
@@ -211,6 +213,27 @@ function tl_kernel
     ret
     .size tl_kernel, . - tl_kernel
 
+/* What a hit may ask the kernel, in few words of stack: uint64_t, the signals that this thread blocks (all ones: it does
+ * not say); the process. */
+    .p2align 4
+function tl_ask_mask
+    push -1
+    xor edi, edi
+    xor esi, esi
+    mov rdx, rsp
+    mov r10d, 8
+    mov eax, RT_SIGPROCMASK
+    syscall
+    pop rax
+    ret
+    .size tl_ask_mask, . - tl_ask_mask
+
+function tl_ask_process
+    mov eax, GETPID
+    syscall
+    ret
+    .size tl_ask_process, . - tl_ask_process
+
 /* Where an access from here to tl_fault_end faults, the broker goes on at tl_fault_end, which returns what is in rax. By
  * bytes: the program may have set AC. */
     .p2align 4
@@ -228,6 +251,21 @@ tl_fault_begin:
     jb tl_fault_begin
     ret
     .size tl_fault_copy, . - tl_fault_copy
+
+/* The same up to a byte that is 0. */
+function tl_fault_copy_text
+    xor eax, eax
+    test rdx, rdx
+    je tl_fault_end
+1:  mov cl, [rsi + rax]
+    mov [rdi + rax], cl
+    inc rax
+    test cl, cl
+    je tl_fault_end
+    cmp rax, rdx
+    jb 1b
+    ret
+    .size tl_fault_copy_text, . - tl_fault_copy_text
 
 function tl_fault_load
     xor eax, eax

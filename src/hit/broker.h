@@ -182,6 +182,7 @@ extern struct tl_broker *tl_broker_here __attribute__((visibility("hidden")));
 /* Read up to `size` bytes at `from`; how many could be read, from the first on. May be called wherever SIGSEGV and
  * SIGBUS are not blocked and the broker is armed. tl_fault_load: 8 bytes, aligned or not if AC is clear. */
 size_t tl_fault_copy(void *to, uint64_t from, size_t size);
+size_t tl_fault_copy_text(void *to, uint64_t from, size_t size); /* the same up to a byte that is 0 */
 bool tl_fault_load(uint64_t from, uint64_t *value);
 bool tl_fault_load_fs(uint64_t from, uint64_t *value); /* from: an offset from the segment's base */
 bool tl_fault_load_gs(uint64_t from, uint64_t *value);

@@ -162,19 +162,22 @@ void tl_thread_settle(struct tl_broker_thread *thread, uint64_t rsp)
     thread->handler = 0;
 }
 
-bool tl_broker_may_load(struct tl_broker *broker, uint64_t fs_base, bool may_ask)
+static __attribute__((noinline)) bool ask(struct tl_broker *broker, uint64_t fs_base)
 {
-    struct tl_broker_thread *thread = tl_broker_thread(broker, fs_base);
-    uint64_t mask = 0;
-    if (thread && thread->safe)
-        return true;
+    struct tl_broker_thread *thread;
     /* What a vfork child finds is not true of its parent. */
-    if (!fs_base || !may_ask || tl_kernel(TL_SYS_RT_SIGPROCMASK, 0, 0, tl_address(&mask), 8, 0, 0) ||
-        mask & TL_LOAD_BITS || tl_kernel(TL_SYS_GETPID, 0, 0, 0, 0, 0, 0) != broker->process.pid)
+    if (tl_ask_mask() & TL_LOAD_BITS || tl_ask_process() != broker->process.pid)
         return false;
     thread = tl_thread_claim(broker, fs_base);
-    if (!thread)
-        return false;
-    thread->safe = 1;
-    return true;
+    if (thread)
+        thread->safe = 1;
+    return thread != NULL;
+}
+
+bool tl_broker_may_load(struct tl_broker *broker, uint64_t fs_base, bool may_ask)
+{
+    const struct tl_broker_thread *thread = tl_broker_thread(broker, fs_base);
+    if (thread && thread->safe)
+        return true;
+    return fs_base && may_ask && ask(broker, fs_base);
 }

@@ -31,22 +31,6 @@ static inline uint64_t low_bits(uint64_t value, unsigned bits)
     return bits < 64 ? value & (((uint64_t)1 << bits) - 1) : value;
 }
 
-/* The rest of load. */
-static __attribute__((noinline)) bool load_elsewhere(const struct tl_hit *hit, uint64_t addr, unsigned size,
-                                                     uint64_t *value)
-{
-    unsigned within = addr % 8;
-    *value = 0;
-    if (!tl_memory_is_direct(hit->area, hit->fs_base))
-        return tl_memory_read_by_kernel(hit->area, addr, value, size) == size;
-    if (within + size > 8)
-        return tl_fault_copy(value, addr, size) == size;
-    if (!tl_fault_load(addr - within, value))
-        return false;
-    *value = low_bits(*value >> 8 * within, 8 * size);
-    return true;
-}
-
 /* `size` bytes at `addr`, zero-extended, into *value. What is read without the kernel is read by whole words, or by
  * bytes, since the program may have asked for faults at unaligned accesses. Whose bytes they are is no matter:
  * sanitizers leave it. */
@@ -60,7 +44,8 @@ static inline __attribute__((no_sanitize("address"))) bool load(const struct tl_
         *value = low_bits(*(const volatile uint64_t *)(uintptr_t)(addr - within) >> 8 * within, 8 * size);
         return true;
     }
-    return load_elsewhere(hit, addr, size, value);
+    *value = 0;
+    return tl_memory_read(hit->area, hit->fs_base, addr, value, size) == size;
 }
 
 /* Where the next string of this hit goes. */
@@ -69,21 +54,11 @@ static inline uint8_t *scratch(const struct tl_hit *hit)
     return hit->lane->scratch + hit->scratch_used;
 }
 
-/* Read text directly: up to its end, or a little more, at most `most` bytes; how many could be read. */
-static size_t read_text(uint64_t addr, uint8_t *to, size_t most)
+/* Read text of at most that many bytes, to where the next string goes; how many could be read. */
+static __attribute__((noinline)) size_t read_text(const struct tl_hit *hit, uint64_t addr, size_t most)
 {
-    enum { PIECE = 32 };
-    size_t read = 0, piece, got;
-    for (; read < most; read += got) {
-        piece = most - read < PIECE ? most - read : PIECE;
-        got = tl_fault_copy(to + read, addr + read, piece);
-        for (size_t i = 0; i < got; i++)
-            if (!to[read + i])
-                return read + i + 1;
-        if (got < piece)
-            return read + got;
-    }
-    return read;
+    return tl_memory_is_direct(hit->area, hit->fs_base) ? tl_fault_copy_text(scratch(hit), addr, most)
+                                                        : tl_memory_read_by_kernel(hit->area, addr, scratch(hit), most);
 }
 
 /* Read the string at `addr`, at most code->imm bytes of it, into slot code->a. */
@@ -92,9 +67,7 @@ static __attribute__((noinline)) void fetch_string(struct tl_hit *hit, const str
     uint64_t most = (uint64_t)code->imm, left = TL_EVENT_STRINGS - hit->scratch_used;
     if (most > left)
         most = left;
-    bool is_direct = tl_memory_is_direct(hit->area, hit->fs_base);
-    size_t length = 0, read = is_direct ? read_text(addr, scratch(hit), most)
-                                        : tl_memory_read_by_kernel(hit->area, addr, scratch(hit), most);
+    size_t length = 0, read = read_text(hit, addr, most);
     for (const uint8_t *text = scratch(hit); length < read && text[length];)
         length++;
     if (length == read && read < most) {

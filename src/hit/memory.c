@@ -28,7 +28,7 @@ static __attribute__((noinline)) size_t copy(const struct tl_hit_control *area, 
                      : "+a"(result)
                      : "D"((uint64_t)area->pid), "S"(to), "d"(to_count), "r"(pieces), "r"(count), "r"(flags)
                      : "rcx", "r11", "memory");
-    return result < 0 ? 0 : (size_t)result;
+    return (size_t)(result & ~(result >> 63)); /* 0 for an error */
 }
 
 /* Cut a range where pages end; how many pieces that makes. */
@@ -49,7 +49,8 @@ bool tl_memory_is_direct(const struct tl_hit_control *area, uint64_t fs_base)
     return broker && tl_broker_may_load(broker, fs_base, !(area->flags & TL_HIT_NO_MEMORY));
 }
 
-size_t tl_memory_read_by_kernel(const struct tl_hit_control *area, uint64_t addr, void *to, size_t size)
+__attribute__((noinline)) size_t tl_memory_read_by_kernel(const struct tl_hit_control *area, uint64_t addr, void *to,
+                                                          size_t size)
 {
     if (area->flags & TL_HIT_NO_MEMORY)
         return 0;

@@ -67,7 +67,7 @@ static bool is_dead(struct tl_hit_control *area, struct tl_lane *lane, uint64_t 
         return true;
     if ((frame ^ here) < PAGE && frame % 8 == 0)
         word = *(const volatile uint64_t *)frame;
-    else if (lane->looks++ % LOOK_EVERY || tl_memory_read(area, 0, frame, &word, sizeof word) != sizeof word)
+    else if (lane->looks++ % LOOK_EVERY || tl_memory_read_by_kernel(area, frame, &word, sizeof word) != sizeof word)
         return false;
     return (word ^ tl_lane_name(lane)) >> 16;
 }
