@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "calls.h"
 #include "world.h"
 
 enum { TURNS = 10000, TRIES = 10, RUNS = 31, RING_BYTES = 1 << 20 };
@@ -114,15 +115,21 @@ static loop_fn *probed_loop(enum tl_hook_kind kind, uint32_t index)
     return place_loop(loop, code, sizeof(code));
 }
 
+enum { NO_EXIT = -1 };
+
 /* The loop over a call, the function probed at its first instruction and at its ret. */
-static loop_fn *probed_call(enum tl_hook_kind kind, uint32_t entry, uint32_t leave)
+static loop_fn *probed_call(enum tl_hook_kind kind, uint32_t entry, int leave)
 {
     uint8_t code[48] = {0xe8, 27, 0, 0, 0, 0x48, 0xff, 0xcf, 0x75, 0xf6, 0xc3}; /* call +32; dec rdi; jnz; ret */
     uint8_t *loop = reserve_loop();
-    struct tl_hook hook = world_hook(&world, kind, leave);
-    code[32] = code[37] = 0xe9; /* jmp; jmp */
+    code[32] = 0xe9; /* jmp */
     put_distance(code + 33, loop + 32, displace(kind, entry, loop + 37));
-    put_distance(code + 38, loop + 37, world_trampoline(&world, &hook, "\xc3", 1));
+    code[37] = 0xc3;
+    if (leave != NO_EXIT) {
+        struct tl_hook hook = world_hook(&world, kind, (uint32_t)leave);
+        code[37] = 0xe9;
+        put_distance(code + 38, loop + 37, world_trampoline(&world, &hook, "\xc3", 1));
+    }
     return place_loop(loop, code, sizeof(code));
 }
 
@@ -191,6 +198,15 @@ static void measure(struct figure *figures, int count)
             printf("%s %.2f\n", figures[i].name, figures[i].median - figures[figures[i].base].median);
 }
 
+static loop_fn *vectors_loop;
+
+static void vectors_in_use(uint64_t turns)
+{
+    calls_use_vectors();
+    vectors_loop(turns);
+    calls_drop_vectors();
+}
+
 static void *run_other(void *loop)
 {
     loop_fn *function;
@@ -220,7 +236,24 @@ static double beside(loop_fn *loop)
 
 int main(void)
 {
-    enum { BARE, F0, F1, F2, COUNT, EVENT, CALL, COUNT_BOTH, EVENT_BOTH, FIGURES };
+    enum {
+        BARE,
+        F0,
+        F1,
+        F2,
+        COUNT,
+        EVENT,
+        CALL,
+        COUNT_BOTH,
+        EVENT_BOTH,
+        HANDLER,
+        HANDLER_HERE,
+        HANDLER_VECTORS,
+        HANDLER_ALL_VECTORS,
+        RETURN_EXIT,
+        RETURN_REWRITE,
+        FIGURES
+    };
     static struct figure figures[FIGURES] = {
         [BARE] = {"bare", bench_bare, -1, false, {0}, 0},
         [F0] = {"f0", bench_f0, BARE, false, {0}, 0},
@@ -231,6 +264,12 @@ int main(void)
         [CALL] = {"call", bench_call, -1, false, {0}, 0},
         [COUNT_BOTH] = {"entry_exit_count", NULL, CALL, false, {0}, 0},
         [EVENT_BOTH] = {"entry_exit_event", NULL, CALL, true, {0}, 0},
+        [HANDLER] = {"handler", NULL, BARE, false, {0}, 0},
+        [HANDLER_HERE] = {"handler_here", NULL, BARE, false, {0}, 0},
+        [HANDLER_VECTORS] = {"handler_vectors", NULL, BARE, false, {0}, 0},
+        [HANDLER_ALL_VECTORS] = {"handler_all_vectors", vectors_in_use, BARE, false, {0}, 0},
+        [RETURN_EXIT] = {"return_exit", NULL, CALL, false, {0}, 0},
+        [RETURN_REWRITE] = {"return_rewrite", NULL, CALL, false, {0}, 0},
     };
     pthread_t reader;
 
@@ -247,6 +286,13 @@ int main(void)
     figures[EVENT].loop = probed_loop(TL_HOOK_ENTER, 0);
     figures[EVENT_BOTH].loop = probed_call(TL_HOOK_ENTER, 1, 2);
 
+    calls_make(&world);
+    figures[HANDLER].loop = probed_loop(TL_HOOK_CALL, CALLS_GENERAL);
+    figures[HANDLER_HERE].loop = probed_loop(TL_HOOK_CALL, CALLS_OWN_STACK);
+    figures[HANDLER_VECTORS].loop = vectors_loop = probed_loop(TL_HOOK_CALL, CALLS_VECTORS);
+    figures[RETURN_EXIT].loop = probed_call(TL_HOOK_CALL, CALLS_ENTRY, CALLS_EXIT);
+    figures[RETURN_REWRITE].loop = probed_call(TL_HOOK_CALL, CALLS_REWRITE, NO_EXIT);
+
     if (pthread_create(&reader, NULL, read_events, NULL))
         return 1;
     measure(figures, FIGURES);
@@ -256,11 +302,14 @@ int main(void)
     double bare = figures[BARE].median, call = figures[CALL].median, f1 = figures[F1].median - bare;
     printf("count_f1_ratio %.2f\n", (figures[COUNT].median - bare) / f1);
     printf("entry_exit_count_f2_ratio %.2f\n", (figures[COUNT_BOTH].median - call) / (figures[F2].median - bare));
+    printf("handler_f2_ratio %.2f\n", (figures[HANDLER].median - bare) / (figures[F2].median - bare));
+    printf("handler_vectors_f1_ratio %.2f\n", (figures[HANDLER_ALL_VECTORS].median - bare) / f1);
     printf("two_threads_bare_ratio %.2f\n", beside(bench_bare) / bare);
     printf("two_threads_count_ratio %.2f\n", beside(figures[COUNT].loop) / figures[COUNT].median);
     printf("lost %llu\n", (unsigned long long)world_lost(&world));
-    bool exact =
-        world_count(&world, 1) == world_count(&world, 2) && world_count(&world, 1) == (uint64_t)RUNS * TRIES * TURNS;
+    bool exact = world_count(&world, 1) == world_count(&world, 2) &&
+                 world_count(&world, 1) == (uint64_t)RUNS * TRIES * TURNS &&
+                 calls_returned == 2 * (uint64_t)RUNS * TRIES * TURNS;
     printf("exact %d\n", exact);
     return exact ? 0 : 1;
 }

@@ -32,25 +32,30 @@
 \name:
     .endm
 
-    /* Flags and registers into the frame. r14 and r15 as above. */
+    /* Flags and registers into the frame, r13 to r15 as above. In order of address, since neighbouring stores cost less. */
     .macro save_state
     pushfq
     lea rsp, [rsp - FRAME_RFLAGS]
-    mov [rsp + FRAME_RAX], rax
-    mov [rsp + FRAME_RCX], rcx
-    mov [rsp + FRAME_RDX], rdx
-    mov [rsp + FRAME_RBX], rbx
-    mov [rsp + FRAME_RBP], rbp
-    mov [rsp + FRAME_RSI], rsi
-    mov [rsp + FRAME_RDI], rdi
-    mov [rsp + FRAME_R8], r8
-    mov [rsp + FRAME_R9], r9
-    mov [rsp + FRAME_R10], r10
-    mov [rsp + FRAME_R11], r11
-    mov [rsp + FRAME_R12], r12
-    mov [rsp + FRAME_R13], r13
-    mov [rsp + FRAME_R14], r14
     mov [rsp + FRAME_R15], r15
+    mov [rsp + FRAME_R14], r14
+    mov [rsp + FRAME_R13], r13
+    mov [rsp + FRAME_R12], r12
+    mov [rsp + FRAME_R11], r11
+    mov [rsp + FRAME_R10], r10
+    mov [rsp + FRAME_R9], r9
+    mov [rsp + FRAME_R8], r8
+    mov [rsp + FRAME_RDI], rdi
+    mov [rsp + FRAME_RSI], rsi
+    mov [rsp + FRAME_RBP], rbp
+    lea r13, [rsp + FRAME_PROGRAM]
+    mov [rsp + FRAME_RSP], r13
+    mov [rsp + FRAME_RBX], rbx
+    mov [rsp + FRAME_RDX], rdx
+    mov [rsp + FRAME_RCX], rcx
+    mov [rsp + FRAME_RAX], rax
+    mov rbx, [rip + tl_call_self@gottpoff]
+    mov rbx, fs:[rbx]
+    mov [rsp + FRAME_MARK], rbx
     lahf
     seto al
     mov r14d, eax
@@ -108,13 +113,10 @@
     .cfi_signal_frame
     .cfi_undefined rip
     save_state
-    mov rbx, [rip + tl_call_self@gottpoff]
-    mov rbx, fs:[rbx]
 .Lagain:
     mov eax, [rsp + FRAME_INDEX]
     cmp qword ptr [rbx + RECORD_FRAME], 0
     jne .Lbusy
-    mov [rsp + FRAME_MARK], rbx
     mov [rbx + RECORD_FRAME], rsp
     lea rdx, [rip + tl_call_lists]
 .Llook:
@@ -129,10 +131,8 @@
 .Leven:
     mov rax, [r12 + LIST_ADDRESS]
     mov [rsp + FRAME_RIP], rax
-    lea r13, [rsp + FRAME_PROGRAM]
-    mov [rsp + FRAME_RSP], r13
     mov rdi, [r12 + LIST_ARGUMENT]
-    mov rsi, rsp
+    lea rsi, [rsp + FRAME_REGS]
     mov rbp, rsp
     /* Who unwinds from a handler finds the program as it was at the probed place. */
     .cfi_def_cfa rbp, FRAME_PROGRAM
@@ -221,12 +221,12 @@
     mov rsi, rsp
     cmp rdx, rsp
     cmovb rsp, rdx
-    lea rsp, [rsp - FRAME_REGS]
-    xor edi, edi
+    lea rsp, [rsp - FRAME_RETURN]
+    mov edi, FRAME_REGS
 2:  mov r8, [rsi + rdi]
     mov [rsp + rdi], r8
     add edi, 8
-    cmp edi, FRAME_REGS
+    cmp edi, FRAME_RETURN
     jne 2b
     mov [rdx], rax
     cmp ecx, RED_ZONE
@@ -250,6 +250,7 @@
     call tl_call_claim
     mov rsp, rbp
     mov rbx, rax
+    mov [rsp + FRAME_MARK], rbx
     test rbx, rbx
     jnz .Lagain
     mov eax, [rsp + FRAME_INDEX]
@@ -266,13 +267,9 @@
     .cfi_signal_frame
     .cfi_undefined rip
     save_state
-    lea rax, [rsp + FRAME_PROGRAM]
-    mov [rsp + FRAME_RSP], rax
     tame_flags
     mov rbp, rsp
-    mov r13d, [rsp + FRAME_INDEX]
-    mov rbx, [rip + tl_call_self@gottpoff]
-    mov rbx, fs:[rbx]
+    mov r12d, [rsp + FRAME_INDEX]
     cmp qword ptr [rbx + RECORD_FRAME], 0
     je 1f
     and rsp, -16
@@ -283,15 +280,15 @@
     test rbx, rbx
     jz 2f
     mov rsp, rbp
-1:  mov [rsp + FRAME_MARK], rbx
-    mov [rbx + RECORD_FRAME], rsp
+    mov [rsp + FRAME_MARK], rbx
+1:  mov [rbx + RECORD_FRAME], rsp
     lea rdx, [rip + tl_call_lists]
-    mov r12, [rdx + 8 * r13]
+    mov r12, [rdx + 8 * r12]
     mov [rbx + RECORD_LIST], r12
     jmp .Leven
     /* No handler may run. */
-2:  mov edi, r13d
-    mov rsi, rbp
+2:  mov edi, r12d
+    lea rsi, [rbp + FRAME_REGS]
     call tl_call_unseen
     mov rsp, rbp
     jmp .Lresume_unseen
@@ -312,7 +309,7 @@
     push r12
     .cfi_offset r12, -32
     mov r12, rdi
-    mov r11, rsi
+    lea r11, [rsi - FRAME_REGS]
     mov rbx, rdx
     mov r9, rcx
     call tl_vector_restore

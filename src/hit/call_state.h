@@ -30,16 +30,24 @@ struct tl_call_list {
     struct tl_call_action actions[];
 };
 
+/* On the program's stack; rsp while a hit is entered and left. */
+struct tl_call_frame {
+    uint64_t mark; /* the thread's record */
+    struct tl_regs regs;
+    uint64_t hook, index;
+    uint8_t red_zone[RED_ZONE];
+};
+
 /* A thread's, at the top of its block; the stack for handlers lies below it. */
 struct tl_call_record {
-    struct tl_regs *frame;               /* of the hit that is under way, or NULL */
+    struct tl_call_frame *frame;         /* of the hit that is under way, or NULL */
     const struct tl_call_list *list;     /* of that hit, or of an earlier one if there is none */
     const struct tl_call_action *action; /* whose handler runs, where the list runs dispatch */
     uint64_t *owner;                     /* its place in the pool */
     uint32_t saved_errno, mxcsr;
     uint32_t in_use; /* state components that had to be saved */
     uint32_t mxcsr_now;
-    uint8_t vectors[RECORD_BYTES - 64] __attribute__((aligned(64)));
+    uint8_t vectors[RECORD_BYTES - RECORD_ZMM];
 };
 
 struct tl_call_pool {
@@ -50,13 +58,16 @@ struct tl_call_pool {
 };
 
 #define SAME(what, where) _Static_assert((what) == (where), "call_layout.h")
-SAME(offsetof(struct tl_regs, rbx), FRAME_RBX);
-SAME(offsetof(struct tl_regs, rsp), FRAME_RSP);
-SAME(offsetof(struct tl_regs, rdi), FRAME_RDI);
-SAME(offsetof(struct tl_regs, r15), FRAME_R15);
-SAME(offsetof(struct tl_regs, rip), FRAME_RIP);
-SAME(offsetof(struct tl_regs, rflags), FRAME_RFLAGS);
-SAME(sizeof(struct tl_regs), FRAME_REGS);
+SAME(offsetof(struct tl_call_frame, regs), FRAME_REGS);
+SAME(offsetof(struct tl_call_frame, regs.rbx), FRAME_RBX);
+SAME(offsetof(struct tl_call_frame, regs.rsp), FRAME_RSP);
+SAME(offsetof(struct tl_call_frame, regs.rdi), FRAME_RDI);
+SAME(offsetof(struct tl_call_frame, regs.r15), FRAME_R15);
+SAME(offsetof(struct tl_call_frame, regs.rip), FRAME_RIP);
+SAME(offsetof(struct tl_call_frame, regs.rflags), FRAME_RFLAGS);
+SAME(offsetof(struct tl_call_frame, hook), FRAME_RETURN);
+SAME(offsetof(struct tl_call_frame, index), FRAME_INDEX);
+SAME(sizeof(struct tl_call_frame), FRAME_PROGRAM);
 SAME(offsetof(struct tl_call_list, address), LIST_ADDRESS);
 SAME(offsetof(struct tl_call_list, enter), LIST_ENTER);
 SAME(offsetof(struct tl_call_list, run), LIST_RUN);
@@ -89,7 +100,7 @@ extern HIDDEN uint32_t tl_vector_components, tl_vector_can_ask, tl_vector_has_av
 HIDDEN void tl_vector_setup(void);
 
 /* A hit has found its thread's record busy, or none: the one that it may use, which is not busy now; or NULL. */
-HIDDEN struct tl_call_record *tl_call_claim(struct tl_call_record *record, const struct tl_regs *regs);
+HIDDEN struct tl_call_record *tl_call_claim(struct tl_call_record *record, const struct tl_call_frame *frame);
 /* Ways to enter a list: with the vector state kept, and on the program's stack. In call.S. */
 HIDDEN tl_call_run tl_call_run_vectors, tl_call_run_here;
 /* Runs a list in its general form. */

@@ -16,7 +16,7 @@
  */
 #include "hit/call_state.h"
 
-struct tl_call_record tl_call_nobody = {.frame = (struct tl_regs *)8};
+struct tl_call_record tl_call_nobody = {.frame = (struct tl_call_frame *)8};
 __thread struct tl_call_record *tl_call_self = &tl_call_nobody;
 struct tl_call_pool *tl_call_pools;
 
@@ -62,24 +62,25 @@ static ON_HIT struct tl_call_record *take_free(uint64_t base)
     return NULL;
 }
 
-static ON_HIT bool has_mark(const struct tl_call_record *record, uint64_t frame)
+static ON_HIT bool has_mark(const struct tl_call_record *record, const struct tl_call_frame *frame)
 {
     uint64_t mark;
     if (!tl_call_platform.peek)
-        mark = *(const volatile uint64_t *)(frame + FRAME_MARK);
-    else if (!tl_call_platform.peek(frame + FRAME_MARK, &mark))
+        mark = *(const volatile uint64_t *)&frame->mark;
+    else if (!tl_call_platform.peek((uint64_t)(uintptr_t)&frame->mark, &mark))
         return false;
     return mark == (uint64_t)(uintptr_t)record;
 }
 
-/* Whether the hit that the record is busy with lives. */
-static ON_HIT bool lives(const struct tl_call_record *record, const struct tl_regs *regs)
+/* Whether the hit that the record is busy with lives. `own`: the frame of the hit that asks. */
+static ON_HIT bool lives(const struct tl_call_record *record, const struct tl_call_frame *own)
 {
-    uint64_t frame = (uint64_t)(uintptr_t)record->frame, own = (uint64_t)(uintptr_t)regs;
-    uint64_t here = (uint64_t)(uintptr_t)__builtin_frame_address(0), top = (uint64_t)(uintptr_t)record;
-    if (own < top && own >= top - (TL_CALL_THREAD_BYTES - sizeof(*record)))
+    const struct tl_call_frame *frame = record->frame;
+    uint64_t here = (uint64_t)(uintptr_t)__builtin_frame_address(0), end = (uint64_t)(uintptr_t)(own + 1);
+    uint64_t program_rsp = end, top = (uint64_t)(uintptr_t)record;
+    if (program_rsp <= top && program_rsp > top - (TL_CALL_THREAD_BYTES - sizeof(*record)))
         return true;
-    if (frame + FRAME_PROGRAM > here && frame < own + FRAME_PROGRAM)
+    if ((uint64_t)(uintptr_t)(frame + 1) > here && (uint64_t)(uintptr_t)frame < end)
         return false;
     return has_mark(record, frame);
 }
@@ -97,11 +98,11 @@ static ON_HIT struct tl_call_record *first(void)
     return record;
 }
 
-struct tl_call_record *ON_HIT tl_call_claim(struct tl_call_record *record, const struct tl_regs *regs)
+struct tl_call_record *ON_HIT tl_call_claim(struct tl_call_record *record, const struct tl_call_frame *own)
 {
     if (record == &tl_call_nobody)
         return first();
-    if (lives(record, regs))
+    if (lives(record, own))
         return NULL;
     record->frame = NULL;
     return record;
@@ -111,9 +112,8 @@ struct tl_call_record *ON_HIT tl_call_claim(struct tl_call_record *record, const
  * since no hit enters a list that is out of force. */
 static bool is_in(const struct tl_call_record *record, const struct tl_call_list *list)
 {
-    const struct tl_regs *frame = __atomic_load_n(&record->frame, __ATOMIC_ACQUIRE);
-    return frame && __atomic_load_n(&record->list, __ATOMIC_ACQUIRE) == list &&
-           has_mark(record, (uint64_t)(uintptr_t)frame);
+    const struct tl_call_frame *frame = __atomic_load_n(&record->frame, __ATOMIC_ACQUIRE);
+    return frame && __atomic_load_n(&record->list, __ATOMIC_ACQUIRE) == list && has_mark(record, frame);
 }
 
 bool tl_call_quiet(const struct tl_call_list *list)
