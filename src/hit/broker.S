@@ -31,7 +31,9 @@
 #define CALL_ARGUMENT(n) (REGS_SIZE + 8 + 8 * (n))
 #define CALL_WAKE (REGS_SIZE + 56)
 #define CALL_RESULT (REGS_SIZE + 64)
-#define CALL_SIZE 120
+#define CALL_BLOCKED_AT (REGS_SIZE + 72)
+#define CALL_BLOCKED (REGS_SIZE + 80)
+#define CALL_SIZE 136
 
 #define FRAME_SIZE 440 /* struct tl_signal_frame */
 #define RT_SIGPROCMASK 14
@@ -150,10 +152,13 @@ function tl_guard_entry
     lea rsp, [rsp + REGS_SIZE + CALL_SIZE]
     ret
 
-/* The system call, with other arguments, unless something has come that it would wait for. The broker sees to it that
- * what comes between the look and the call is not overlooked: it moves the thread to tl_guard_awake. */
+/* The system call, with other arguments, unless something has come that it would wait for. From here on SIGTRAP is
+ * blocked, or not, as the call's mask says; if one comes before the call is under way the broker moves the thread to
+ * tl_guard_awake, so that it is not overlooked. */
 .Lsleep:
     mov rbx, [rsp + CALL_WAKE]
+    mov rcx, [rsp + CALL_BLOCKED_AT]
+    mov r11, [rsp + CALL_BLOCKED]
     mov rax, [rsp + CALL_NUMBER]
     mov rdi, [rsp + CALL_ARGUMENT(0)]
     mov rsi, [rsp + CALL_ARGUMENT(1)]
@@ -164,6 +169,7 @@ function tl_guard_entry
     .globl tl_guard_drowsy
     .hidden tl_guard_drowsy
 tl_guard_drowsy:
+    mov [rcx], r11b
     cmp dword ptr [rbx], 0
     jne tl_guard_awake
     syscall

@@ -174,7 +174,8 @@ static struct tl_signal_frame *sent(struct tl_broker *broker, struct tl_signal_f
     tl_caller_find(&caller, broker);
     if (caller.thread)
         tl_thread_settle(caller.thread, frame->context.rsp);
-    if (frame->info.number == TL_SIGTRAP && caller.thread && caller.thread->trap_blocked) {
+    if (frame->info.number == TL_SIGTRAP && caller.thread &&
+        (caller.thread->trap_blocked || (caller.thread->waiting && tl_is_drowsy(frame->context.rip)))) {
         tl_pending_add(&caller, frame);
         return frame;
     }

@@ -134,41 +134,50 @@ static void reset(struct tl_caller *caller, int number, struct tl_sigaction *act
     action->handler = handler;
 }
 
+/* The frame as the handler is to find it; NULL where there is no room for it. */
+static struct tl_signal_frame *put_frame(const struct tl_sigaction *action, struct tl_signal_frame *frame)
+{
+    return !(action->flags & TL_SA_ONSTACK) && has_switched(&frame->context) ? move(frame) : frame;
+}
+
+/* What the kernel makes of a signal for which it has no room. */
+static void turn_into_fault(struct tl_signal_frame *frame)
+{
+    tl_clear_words(&frame->info, sizeof frame->info);
+    frame->info.number = TL_SIGSEGV;
+    frame->info.code = TL_SI_KERNEL;
+}
+
 struct tl_signal_frame *tl_deliver(struct tl_caller *caller, struct tl_signal_frame *frame,
                                    struct tl_signal_frame *second, bool raised)
 {
     struct tl_broker_thread *thread = caller->thread;
-    struct tl_signal_frame *place = frame;
+    struct tl_signal_frame *place = NULL;
     struct tl_sigaction action;
-    int number = frame->info.number;
-    bool is_blocked = number == TL_SIGTRAP && thread && thread->trap_blocked;
-    tl_action_get(caller->process, number, &action);
-    if (action.handler == TL_SIG_IGN && !raised)
-        return frame;
-    if (action.handler == TL_SIG_DFL || action.handler == TL_SIG_IGN || (raised && is_blocked))
-        return die(caller, frame);
-
     /* Handed over (broker_pending.c) in a call that unblocks it for a while. */
     bool was_blocked = (frame->context.mask & TL_TRAP_BIT) != 0;
     frame->context.mask &= ~TL_TRAP_BIT;
-    if (action.flags & TL_SA_RESETHAND)
-        reset(caller, number, &action);
-    if (!(action.flags & TL_SA_ONSTACK) && has_switched(&frame->context))
-        place = move(frame);
-    if (!place) {
-        bool is_last = number == TL_SIGSEGV;
-        tl_clear_words(&frame->info, sizeof frame->info);
-        frame->info.number = TL_SIGSEGV;
-        frame->info.code = TL_SI_KERNEL;
-        return is_last ? die(caller, frame) : tl_deliver(caller, frame, second, true);
+    for (int number = 0; !place; raised = true) {
+        int last = number;
+        number = frame->info.number;
+        bool is_blocked = number == TL_SIGTRAP && thread && thread->trap_blocked;
+        tl_action_get(caller->process, number, &action);
+        if (action.handler == TL_SIG_IGN && !raised)
+            return frame;
+        if (action.handler == TL_SIG_DFL || action.handler == TL_SIG_IGN || (raised && is_blocked) || last == number)
+            return die(caller, frame);
+        if (action.flags & TL_SA_RESETHAND)
+            reset(caller, number, &action);
+        place = put_frame(&action, frame);
+        if (!place)
+            turn_into_fault(frame);
     }
+    uint64_t blocked = action.mask | (action.flags & TL_SA_NODEFER ? 0 : TL_SIGNAL_BIT(place->info.number));
     place->restorer = action.restorer;
-    if (thread) {
-        if (action.mask & TL_TRAP_BIT || (number == TL_SIGTRAP && !(action.flags & TL_SA_NODEFER)))
-            block_trap(thread, &action, place, was_blocked);
-        if ((action.mask | (action.flags & TL_SA_NODEFER ? 0 : TL_SIGNAL_BIT(number))) & TL_LOAD_BITS)
-            thread->safe = 0;
-    }
+    if (thread && blocked & TL_TRAP_BIT)
+        block_trap(thread, &action, place, was_blocked);
+    if (thread && blocked & TL_LOAD_BITS)
+        thread->safe = 0;
     lead_to(&action, place, second);
     return second;
 }

@@ -50,7 +50,8 @@ void tl_pending_add(struct tl_caller *caller, struct tl_signal_frame *frame)
     if (thread->waiting) {
         put(&thread->pending, &thread->info, info);
         thread->wake = 1;
-        if (context->rip >= tl_address(tl_guard_drowsy) && context->rip < tl_address(tl_guard_awake))
+        /* Behind the system call it has a result. */
+        if (tl_is_drowsy(context->rip) && context->rip != (uint64_t)(uintptr_t)tl_guard_asleep)
             context->rip = tl_address(tl_guard_awake);
         return;
     }

@@ -45,6 +45,11 @@ TL_HERE uint64_t tl_ask_mask(void), tl_ask_process(void);
 TL_HERE bool tl_notify(uint64_t notifier, uint64_t context, const struct tl_notification *notification);
 extern TL_HERE const char tl_fault_begin[], tl_fault_end[];
 extern TL_HERE const char tl_guard_drowsy[], tl_guard_awake[];
+/* Whether a thread at `rip` is about to go to sleep in a guard, or is just woken. */
+static inline bool tl_is_drowsy(uint64_t rip)
+{
+    return rip >= (uint64_t)(uintptr_t)tl_guard_drowsy && rip < (uint64_t)(uintptr_t)tl_guard_awake;
+}
 
 static inline uint64_t tl_address(const void *pointer)
 {

@@ -34,10 +34,14 @@ struct tl_guard_call {
     uint64_t arguments[6];
     uint64_t wake; /* address of a 32-bit word: not 0: do not even begin */
     int64_t result;
-    uint64_t mask;                                         /* in place of the program's mask */
-    uint64_t pair[3];                                      /* in place of the structure that points to it */
-    uint64_t zero;                                         /* for `wake` */
-    uint8_t trap_blocked, is_handed_over, is_safe, pad[5]; /* how it was before */
+    uint64_t blocked_at;           /* address of the thread's trap_blocked, … */
+    uint64_t blocked;              /* … and what it is during the call */
+    uint64_t mask;                 /* in place of the program's mask */
+    uint64_t pair[3];              /* in place of the structure that points to it */
+    uint64_t zero;                 /* for `wake` */
+    uint8_t trap_blocked, is_safe; /* how it was before */
+    bool may_hand_over;
+    uint8_t pad[5];
 };
 
 /* A guarded system call is about to be executed: `regs` are the program's registers, rip behind the call. */

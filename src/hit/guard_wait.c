@@ -4,15 +4,31 @@
  */
 #include "hit/guard.h"
 
+enum { INTERRUPTED = -4 };
 static const uint8_t argument_registers[6] = {TL_RDI, TL_RSI, TL_RDX, TL_R10, TL_R8, TL_R9};
 
-static void prepare(const struct tl_hit_regs *regs, struct tl_guard_call *call)
+static void prepare(struct tl_broker_thread *thread, const struct tl_hit_regs *regs, struct tl_guard_call *call)
 {
     call->number = regs->r[TL_RAX];
     for (unsigned i = 0; i < 6; i++)
         call->arguments[i] = regs->r[argument_registers[i]];
     call->zero = 0;
     call->wake = tl_address(&call->zero);
+    call->blocked_at = tl_address(&thread->trap_blocked);
+    call->blocked = thread->trap_blocked;
+    call->may_hand_over = false;
+}
+
+/* From here on a SIGTRAP that comes is pending, and ends the wait. */
+static void begin_waiting(struct tl_caller *caller, struct tl_guard_call *call)
+{
+    struct tl_broker_thread *thread = caller->thread;
+    thread->tid = tl_thread_id();
+    thread->wake = 0;
+    __atomic_store_n(&thread->waiting, 1, __ATOMIC_SEQ_CST);
+    if (tl_pending_is(caller))
+        thread->wake = 1;
+    call->wake = tl_address(&thread->wake);
 }
 
 enum tl_guard_verdict tl_guard_wait(struct tl_caller *caller, const struct tl_hit_regs *regs,
@@ -22,7 +38,7 @@ enum tl_guard_verdict tl_guard_wait(struct tl_caller *caller, const struct tl_hi
     uint64_t mask_pointer = regs->r[argument_registers[mask_at]];
     if (!thread || !mask_pointer)
         return TL_GUARD_PLAIN;
-    prepare(regs, call);
+    prepare(thread, regs, call);
     if (is_indirect) {
         /* pselect6 has two words there, io_uring_enter three; the third of two is never looked at. */
         if (!tl_guard_load(caller, call->pair, mask_pointer, call->number == TL_SYS_PSELECT6 ? 16 : 24))
@@ -40,29 +56,41 @@ enum tl_guard_verdict tl_guard_wait(struct tl_caller *caller, const struct tl_hi
     bool blocks = (call->mask & TL_TRAP_BIT) != 0;
     call->trap_blocked = thread->trap_blocked;
     call->is_safe = thread->safe && !(call->mask & TL_LOAD_BITS);
-    call->is_handed_over = 0;
     if (!blocks && !call->trap_blocked && call->is_safe)
         return TL_GUARD_PLAIN;
     call->mask &= ~TL_TRAP_BIT;
     if (!call->is_safe)
         thread->safe = 0;
-    thread->trap_blocked = blocks;
-    if (!blocks && call->trap_blocked && tl_pending_is(caller)) {
-        call->is_handed_over = 1;
-        tl_pending_hand_over(caller);
-    }
+    call->blocked = blocks;
+    call->may_hand_over = !blocks && call->trap_blocked;
+    if (call->may_hand_over)
+        begin_waiting(caller, call);
     return TL_GUARD_SLEEP;
 }
 
-static enum tl_guard_verdict waited(struct tl_caller *caller, struct tl_hit_regs *regs,
-                                    const struct tl_guard_call *call)
+/* What was pending before, or came so early that the call has not begun, or in the middle: now it is delivered, by the
+ * same call once more. */
+static enum tl_guard_verdict hand_over(struct tl_caller *caller, struct tl_guard_call *call)
 {
-    tl_thread_settle(caller->thread, regs->r[TL_RSP]);
-    caller->thread->trap_blocked = call->trap_blocked;
-    if (!call->is_safe)
-        caller->thread->safe = 0;
-    if (call->is_handed_over)
+    call->may_hand_over = false;
+    call->wake = tl_address(&call->zero);
+    tl_pending_hand_over(caller);
+    return TL_GUARD_SLEEP;
+}
+
+static enum tl_guard_verdict waited(struct tl_caller *caller, struct tl_hit_regs *regs, struct tl_guard_call *call)
+{
+    struct tl_broker_thread *thread = caller->thread;
+    tl_thread_settle(thread, regs->r[TL_RSP]);
+    thread->trap_blocked = call->trap_blocked;
+    if (call->may_hand_over) {
+        __atomic_store_n(&thread->waiting, 0, __ATOMIC_SEQ_CST);
+        if (call->result == INTERRUPTED && tl_pending_is(caller))
+            return hand_over(caller, call);
+    } else if (!call->blocked && call->trap_blocked)
         tl_mask_change(TL_SIG_UNBLOCK, TL_TRAP_BIT, NULL);
+    if (!call->is_safe)
+        thread->safe = 0;
     return tl_guard_done(regs, call->result);
 }
 
@@ -86,21 +114,17 @@ enum tl_guard_verdict tl_guard_sigtimedwait(struct tl_caller *caller, struct tl_
     if (!thread || regs->r[TL_R10] != 8 || !tl_guard_load(caller, &set, regs->r[TL_RDI], sizeof set) ||
         !(set & TL_TRAP_BIT))
         return TL_GUARD_PLAIN;
-    thread->tid = tl_thread_id();
-    thread->wake = 0;
-    __atomic_store_n(&thread->waiting, 1, __ATOMIC_SEQ_CST);
+    prepare(thread, regs, call);
+    begin_waiting(caller, call);
     if (take(caller, regs) == TL_GUARD_DONE) {
         thread->waiting = 0;
         return TL_GUARD_DONE;
     }
-    prepare(regs, call);
-    call->wake = tl_address(&thread->wake);
     return TL_GUARD_SLEEP;
 }
 
 enum tl_guard_verdict tl_guard_slept(struct tl_broker *broker, struct tl_hit_regs *regs, struct tl_guard_call *call)
 {
-    enum { INTERRUPTED = -4 };
     struct tl_caller caller;
     tl_caller_find(&caller, broker);
     if (call->number != TL_SYS_RT_SIGTIMEDWAIT)
