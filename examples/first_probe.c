@@ -6,7 +6,8 @@
 
 #include <trapline/trapline.h>
 
-static __attribute__((noinline)) int square(int n)
+__attribute__((noinline)) int square(int n);
+int square(int n)
 {
     return n * n;
 }
@@ -18,8 +19,9 @@ static int on_square(struct tl_probe *probe, struct tl_regs *regs)
     return 0;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    (void)argv;
     struct tl_probe probe = {.size = sizeof probe, .symbol = "square", .pre = on_square};
     struct tl_error error;
 
@@ -27,8 +29,8 @@ int main(void)
         fprintf(stderr, "%s\n", error.text);
         return 1;
     }
-    printf("%d\n", square(3) + square(4));
+    printf("%d\n", square(argc + 2) + square(argc + 3));
     tl_probe_unregister(&probe);
-    printf("%d\n", square(5));
+    printf("%d\n", square(argc + 4));
     return 0;
 }
