@@ -43,6 +43,14 @@ int live_map(const struct tl_plan *plan)
     return 0;
 }
 
+void live_unmap(const struct tl_plan *plan)
+{
+    for (size_t i = 0; i < plan->map_count; i++)
+        munmap((void *)plan->maps[i].addr, plan->maps[i].size);
+    for (size_t i = 0; i < plan->gate_count; i++)
+        munmap((void *)plan->gates[i].addr, PAGE);
+}
+
 int live_open_text(uint64_t addr, size_t size)
 {
     uint64_t page = addr / PAGE * PAGE;

@@ -9,6 +9,7 @@
 
 /* 0, or which step failed, 12 to 18. Text from `addr` on is made writable. */
 int live_map(const struct tl_plan *plan);
+void live_unmap(const struct tl_plan *plan);
 int live_open_text(uint64_t addr, size_t size);
 void live_write(const struct tl_plan *plan);
 void live_take_back(const struct tl_plan *plan);
