@@ -330,6 +330,11 @@ static int attend(pid_t child)
 
 int broker_run(enum broker_mode mode, void (*program)(void))
 {
+    return broker_run_attended(mode, program, attend);
+}
+
+int broker_run_attended(enum broker_mode mode, void (*program)(void), int (*attending)(pid_t child))
+{
     if (!notes)
         notes = mmap(NULL, sizeof *notes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     memset(notes, 0, sizeof *notes);
@@ -338,7 +343,7 @@ int broker_run(enum broker_mode mode, void (*program)(void))
         abort();
     if (child == 0)
         be_child(mode, program);
-    int status = attend(child);
+    int status = attending(child);
     if (notes->failure[0])
         fail_msg("mode %d: %s", mode, notes->failure);
     return status;

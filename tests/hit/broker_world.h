@@ -6,6 +6,8 @@
 #ifndef TRAPLINE_TESTS_BROKER_WORLD_H
 #define TRAPLINE_TESTS_BROKER_WORLD_H
 
+#include <sys/types.h>
+
 #include "hit/broker.h"
 
 enum broker_mode {
@@ -27,6 +29,9 @@ int broker_check_same_end(void (*program)(void));
 int broker_check_same_in(enum broker_mode mode, void (*program)(void));
 /* In one mode; the child's wait status. For programs that check themselves. */
 int broker_run(enum broker_mode mode, void (*program)(void));
+
+/* The same, the child (stopped, traced) left to somebody else. */
+int broker_run_attended(enum broker_mode mode, void (*program)(void), int (*attending)(pid_t child));
 
 /* ---- for programs ---- */
 
