@@ -331,11 +331,12 @@ static void tell(struct tl_world *w, int state)
 /* Wait for an order other than `last`. */
 static int hear(struct tl_world *w, int last)
 {
+    const struct timespec t = {0, TL_WORLD_LOOK_NS};
     for (;;) {
         int order = __atomic_load_n(&w->order, __ATOMIC_SEQ_CST);
         if (order != last)
             return order;
-        CALL(SYS_futex, &w->order, FUTEX_WAIT, last, NULL, NULL, 0);
+        CALL(SYS_futex, &w->order, FUTEX_WAIT, last, &t, NULL, 0);
     }
 }
 

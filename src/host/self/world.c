@@ -19,7 +19,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
-enum { STACK_BYTES = 65536, ROOM_SPARE = 256, TRIES = 40, OPEN_DIRECTORY = 02000000 | 0200000 };
+enum { STACK_BYTES = 65536, ROOM_SPARE = 256, TRIES = 40, WAIT_TRIES = 8, OPEN_DIRECTORY = 02000000 | 0200000 };
 
 static long open_tasks(void)
 {
@@ -62,13 +62,13 @@ static void give(struct tl_world *w, int order)
     CALL(SYS_futex, &w->order, FUTEX_WAKE, 1, NULL, NULL, 0);
 }
 
+/* Nobody relies on being woken: a look now and then costs nothing. */
 static int await_other(int *word, int value)
 {
+    const struct timespec t = {0, TL_WORLD_LOOK_NS};
     int now;
-    while ((now = __atomic_load_n(word, __ATOMIC_SEQ_CST)) == value) {
-        if (CALL(SYS_futex, word, FUTEX_WAIT, value, NULL, NULL, 0) == -EPERM)
-            CALL(SYS_sched_yield);
-    }
+    while ((now = __atomic_load_n(word, __ATOMIC_SEQ_CST)) == value)
+        CALL(SYS_futex, word, FUTEX_WAIT, value, &t, NULL, 0);
     return now;
 }
 
@@ -76,8 +76,11 @@ static void bury(struct tl_world *w)
 {
     for (int state; (state = __atomic_load_n(&w->state, __ATOMIC_SEQ_CST)) != TL_WORLD_OVER;)
         await_other(&w->state, state);
-    while (CALL(SYS_wait4, w->helper, NULL, __WALL, NULL) == -EINTR)
-        ;
+    for (int tries = 0; tries < WAIT_TRIES; tries++) {
+        long result = CALL(SYS_wait4, w->helper, NULL, __WALL, NULL);
+        if (result == w->helper || result == -ECHILD)
+            break;
+    }
 }
 
 static void dispose(struct tl_world *w)
@@ -188,7 +191,7 @@ long tl_world_ptrace(struct tl_world *w, long request, pid_t tid, void *addr, vo
     w->call.result = -ESRCH;
     give(w, TL_WORLD_CALL);
     /* Its end is no order: look at that, too, now and then. */
-    struct timespec t = {0, 10000000};
+    const struct timespec t = {0, TL_WORLD_LOOK_NS};
     while (__atomic_load_n(&w->order, __ATOMIC_SEQ_CST) == TL_WORLD_CALL &&
            __atomic_load_n(&w->state, __ATOMIC_SEQ_CST) == TL_WORLD_STOPPED)
         CALL(SYS_futex, &w->order, FUTEX_WAIT, TL_WORLD_CALL, &t, NULL, 0);

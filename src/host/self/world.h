@@ -16,6 +16,7 @@
 
 /* The word by which both sides know how far it is. The kernel stores 0 when the helper ends, however it ends. */
 enum tl_world_state { TL_WORLD_OVER, TL_WORLD_BEGINS, TL_WORLD_STOPPED, TL_WORLD_FAILED };
+enum { TL_WORLD_LOOK_NS = 10000000 };
 enum tl_world_order { TL_WORLD_WAIT, TL_WORLD_GO, TL_WORLD_CALL, TL_WORLD_RELEASE };
 
 struct tl_world_task {
