@@ -301,7 +301,10 @@ int draft_make(struct draft *draft, struct entry *const *entries, size_t count, 
     if (!draft->parts || !draft->fresh || !draft->idle || !draft->live || sites_reserve(most))
         return out_of_memory(draft);
     code = choose_sites(draft);
-    if (!code)
+    bool sorted = true;
+    for (size_t i = 1; i < draft->part_count && sorted; i++)
+        sorted = by_entry(&draft->parts[i - 1], &draft->parts[i]) <= 0;
+    if (!code && !sorted)
         qsort(draft->parts, draft->part_count, sizeof *draft->parts, by_entry);
     return code;
 }

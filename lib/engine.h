@@ -57,11 +57,11 @@ struct stay {
 struct lists {
     uint32_t index;
     struct tl_call_list *current; /* NULL: none in force */
-    void *memory[2];              /* of which current is one */
+    void *memory[2];              /* of which current is one; one block */
     size_t room;                  /* actions that each can hold */
     void *larger[2];              /* to take their place at the next update, or NULL */
     size_t larger_room;
-    void *left[2];                  /* what they have taken the place of… */
+    void *left;                     /* what they have taken the place of… */
     const struct tl_call_list *old; /* …and what was in force before; both until it is quiet */
 };
 
@@ -173,7 +173,7 @@ uint64_t onhit_fs_base(void);
 size_t sites_at(uint64_t addr);
 struct site *sites_find(uint64_t addr); /* or NULL */
 int sites_reserve(size_t more);         /* in engine.sites, engine.replaced and for indices. 0 or -ENOMEM */
-void sites_insert(struct site *const *sites, size_t count); /* none of them is there; room is reserved */
+void sites_insert(struct site *const *sites, size_t count); /* by address, new; room is reserved */
 void sites_remove(const struct site *site);
 void site_free(struct site *site);   /* NULL is allowed. Its index is free again */
 int site_indices(struct site *site); /* give it indices. 0 or -ENOSPC */

@@ -26,16 +26,12 @@ static int reserve(struct lists *lists, size_t actions)
     if (actions <= lists->room || actions <= lists->larger_room)
         return 0;
     size_t size = (tl_call_list_size(actions) + 15) & ~(size_t)15;
-    void *first = aligned_alloc(16, size), *second = aligned_alloc(16, size);
-    if (!first || !second) {
-        free(first);
-        free(second);
+    char *both = aligned_alloc(16, 2 * size);
+    if (!both)
         return -ENOMEM;
-    }
     free(lists->larger[0]);
-    free(lists->larger[1]);
-    lists->larger[0] = first;
-    lists->larger[1] = second;
+    lists->larger[0] = both;
+    lists->larger[1] = both + size;
     lists->larger_room = actions;
     return 0;
 }
@@ -46,7 +42,7 @@ static size_t scratch_room;
 int lists_reserve(struct site *site, size_t users)
 {
     if (users > site->user_room) {
-        size_t room = users < 4 ? 4 : users + users / 2;
+        size_t room = users < 2 ? users : users + users / 2;
         struct user *grown = realloc(site->users, room * sizeof *grown);
         if (!grown)
             return -ENOMEM;
@@ -186,7 +182,7 @@ static void put(struct lists *lists, struct tl_call_place place, size_t count)
     if (!count && !lists->current)
         return;
     if (lists->larger_room) {
-        memcpy(lists->left, lists->memory, sizeof lists->left);
+        lists->left = lists->memory[0];
         memcpy(lists->memory, lists->larger, sizeof lists->memory);
         memset(lists->larger, 0, sizeof lists->larger);
         lists->room = lists->larger_room;
@@ -209,9 +205,8 @@ static void settle(struct lists *lists)
             nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
     }
     lists->old = NULL;
-    free(lists->left[0]);
-    free(lists->left[1]);
-    memset(lists->left, 0, sizeof lists->left);
+    free(lists->left);
+    lists->left = NULL;
 }
 
 void lists_update(struct site *const *sites, size_t count)

@@ -57,12 +57,6 @@ int sites_reserve(size_t more)
     return error;
 }
 
-static int by_address(const void *left, const void *right)
-{
-    const struct site *a = *(struct site *const *)left, *b = *(struct site *const *)right;
-    return a->plan.addr < b->plan.addr ? -1 : a->plan.addr > b->plan.addr;
-}
-
 void sites_insert(struct site *const *sites, size_t count)
 {
     if (count == 1) {
@@ -70,8 +64,12 @@ void sites_insert(struct site *const *sites, size_t count)
         memmove(engine.sites + at + 1, engine.sites + at, (engine.site_count - at) * sizeof *engine.sites);
         engine.sites[at] = sites[0];
     } else if (count) {
-        memcpy(engine.sites + engine.site_count, sites, count * sizeof *engine.sites);
-        qsort(engine.sites, engine.site_count + count, sizeof *engine.sites, by_address);
+        /* From the end on, so that it needs no further memory. Both are sorted. */
+        size_t old = engine.site_count, fresh = count;
+        for (size_t at = old + fresh; fresh; at--)
+            engine.sites[at - 1] = old && engine.sites[old - 1]->plan.addr > sites[fresh - 1]->plan.addr
+                                       ? engine.sites[--old]
+                                       : sites[--fresh];
     }
     engine.site_count += count;
 }
@@ -106,7 +104,7 @@ void site_free(struct site *site)
         if (lists[i]->index)
             engine.free_indices[engine.free_index_count++] = lists[i]->index;
         free(lists[i]->memory[0]);
-        free(lists[i]->memory[1]);
+        free(lists[i]->larger[0]);
     }
     tl_traps_part_free(site->part);
     free(site->users);
