@@ -60,7 +60,8 @@ def test_a_child_that_outlives_the_probes_can_be_probed():
     child = int(program.ask("fork-late"))
     tool.stop().expect(0)
     own = Tool("count", "--json", "-e", "EXE!called", "-p", child)
-    assert not [path for path in changed_text(child) if "target" not in path], "the parent's probes are out"
+    changed = {path: count for path, count in changed_text(child).items() if "target" not in path}
+    assert sum(changed.values()) < 500, f"of the parent's probes there is more left than guards would be: {changed}"
     own.stop().expect(0)
     check_clean(child, before)
     assert program.ask("release") == "exit 42"

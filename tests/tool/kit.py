@@ -224,8 +224,8 @@ def areas(pid):
 
 
 def changed_text(pid):
-    """Executable mappings of files whose bytes are not their file's."""
-    changed = []
+    """Executable mappings of files whose bytes are not their file's: how many bytes of each."""
+    changed = {}
     with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
         for span, prot, offset, path in areas(pid):
             if "x" not in prot or not path.startswith("/") or path.startswith("/memfd:trapline"):
@@ -237,7 +237,7 @@ def changed_text(pid):
                 file.seek(int(offset, 16))
                 saved = file.read(end - start)
             if live[:len(saved)] != saved or any(live[len(saved):]):
-                changed.append(path)
+                changed[path] = sum(map(int.__ne__, live, saved.ljust(len(live), b"\0")))
     return changed
 
 

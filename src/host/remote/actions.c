@@ -10,7 +10,7 @@
 #include <sys/syscall.h>
 
 _Static_assert(sizeof(struct tl_siginfo) == sizeof(siginfo_t), "as the kernel's");
-_Static_assert(TL_CORE_SCRATCH + 2 * TL_SIGNALS * sizeof(struct tl_sigaction) <= TL_CORE_LOG,
+_Static_assert(TL_CORE_SCRATCH + (TL_SIGNALS + 1) * sizeof(struct tl_sigaction) <= TL_CORE_LOG,
                "the scratch is too small");
 
 static void *scratch(struct tl_remote *r)
@@ -33,7 +33,7 @@ int tl_actions_read(struct tl_remote *r, struct tl_sigaction actions[TL_SIGNALS 
 
 int tl_actions_set(struct tl_remote *r, const struct tl_sigaction *actions, const int *numbers, size_t count)
 {
-    struct tl_call calls[TL_SIGNALS];
+    struct tl_call calls[TL_SIGNALS + 1];
     size_t done;
     for (size_t i = 0; i < count; i++)
         calls[i] = (struct tl_call){SYS_rt_sigaction,
@@ -56,21 +56,45 @@ int tl_signal_queue(struct tl_remote *r, pid_t tid, const struct tl_siginfo *inf
     return tl_batch(r, &call, 1, true, &done);
 }
 
-/* Signals that instructions have raised come before anything else happens to the thread; sent ones have no such code.
- */
-bool tl_has_raised(pid_t tid)
+/* The first pending signal, of the thread or of its process, that `wanted` says yes to. */
+static bool peek(pid_t tid, bool shared, bool (*wanted)(const siginfo_t *), struct tl_siginfo *found)
 {
     enum { PART = 16 };
     siginfo_t infos[PART];
-    struct __ptrace_peeksiginfo_args which = {.nr = PART};
+    struct __ptrace_peeksiginfo_args which = {.nr = PART, .flags = shared ? PTRACE_PEEKSIGINFO_SHARED : 0};
     for (;;) {
         long n = ptrace(PTRACE_PEEKSIGINFO, tid, &which, infos);
         for (long i = 0; i < n; i++) {
-            if (infos[i].si_code > 0 && TL_THE_FIVE & TL_SIGNAL_BIT(infos[i].si_signo))
+            if (wanted(&infos[i])) {
+                memcpy(found, &infos[i], sizeof *found);
                 return true;
+            }
         }
         if (n < PART)
             return false;
         which.off += PART;
     }
+}
+
+static bool is_raised(const siginfo_t *info)
+{
+    return info->si_code > 0 && TL_THE_FIVE & TL_SIGNAL_BIT(info->si_signo);
+}
+
+static bool is_trap(const siginfo_t *info)
+{
+    return info->si_signo == SIGTRAP;
+}
+
+/* Signals that instructions have raised come before anything else happens to the thread; sent ones have no such code.
+ */
+bool tl_has_raised(pid_t tid)
+{
+    struct tl_siginfo found;
+    return peek(tid, false, is_raised, &found);
+}
+
+bool tl_trap_pending(pid_t tid, bool shared, struct tl_siginfo *info)
+{
+    return peek(tid, shared, is_trap, info);
 }

@@ -70,7 +70,8 @@ static int write_back(struct tl_remote *r, uint64_t addr, const uint8_t *before,
     return 0;
 }
 
-/* The record of the thread in the broker's memory, in our copy of it. */
+/* The records of the threads in the broker's memory, in our copy of it. A SIGTRAP that waits for a mask to open waits
+ * in there: let through, it would end the system calls that threads are in. */
 static int adopt_tasks(struct tl_remote *r, struct tl_broker *broker, struct frames *f, struct tl_error *error)
 {
     struct tl_remote_area *areas;
@@ -90,6 +91,8 @@ static int adopt_tasks(struct tl_remote *r, struct tl_broker *broker, struct fra
             continue;
         result = tl_broker_adopt_thread(broker, task->regs.fs_base, (uint32_t)tl_innermost_pid(task->tid), true);
         struct tl_broker_thread *thread = result ? NULL : tl_broker_thread(broker, task->regs.fs_base);
+        if (thread)
+            thread->pending = tl_trap_pending(task->tid, false, &thread->info);
         const struct tl_remote_area *stack = tl_area_at(areas, area_count, f->innermost);
         if (thread && stack) {
             thread->handler = f->innermost;
@@ -98,6 +101,8 @@ static int adopt_tasks(struct tl_remote *r, struct tl_broker *broker, struct fra
         }
     }
     free(areas);
+    if (result == 0 && r->task_count)
+        broker->process.pending = tl_trap_pending(r->tasks[0].tid, true, &broker->process.info);
     return result ? tl_fail(error, -ENOSYS, "the threads of process %d cannot be told apart", r->pid) : 0;
 }
 
@@ -142,8 +147,15 @@ static int adopt_actions(struct tl_remote *r, struct tl_broker *broker, struct t
     int result = tl_actions_read(r, actions);
     *count = 0;
     for (int i = 1; i <= TL_SIGNALS && result == 0; i++) {
-        if (tl_broker_adopt_action(broker, i, &actions[i], &kernels[*count]))
-            numbers[(*count)++] = i;
+        if (!tl_broker_adopt_action(broker, i, &actions[i], &kernels[*count]))
+            continue;
+        numbers[(*count)++] = i;
+        if (i != TL_SIGTRAP)
+            continue;
+        /* Ignored for a moment: this throws away those that are pending, which the broker has by now. */
+        kernels[*count] = kernels[*count - 1];
+        kernels[*count - 1] = (struct tl_sigaction){.handler = TL_SIG_IGN};
+        numbers[(*count)++] = i;
     }
     return result;
 }
@@ -151,8 +163,8 @@ static int adopt_actions(struct tl_remote *r, struct tl_broker *broker, struct t
 static int arm(struct tl_remote *r, uint64_t addr, struct tl_broker *broker, struct tl_broker *before, struct frames *f,
                struct tl_error *error)
 {
-    struct tl_sigaction kernels[TL_SIGNALS];
-    int numbers[TL_SIGNALS];
+    struct tl_sigaction kernels[TL_SIGNALS + 1];
+    int numbers[TL_SIGNALS + 1];
     size_t count;
     int result = tl_mem_read(r, addr, broker, sizeof *broker);
     memcpy(before, broker, sizeof *broker);
@@ -209,9 +221,27 @@ static bool handler_is_over(const struct tl_broker_thread *thread, uint64_t rsp)
     return !thread->exact && (rsp > thread->handler || rsp < thread->handler_low);
 }
 
-static void block_again(struct tl_remote *r, struct tl_broker *broker)
+static bool block_in_frame(void *context, uint64_t at, const uint64_t *word)
 {
-    for (size_t i = 0; i < r->task_count; i++) {
+    struct tl_remote *r = context;
+    uint64_t mask;
+    (void)word;
+    at += 8 * TL_SAVED_MASK;
+    if (tl_mem_read(r, at, &mask, sizeof mask) == 0 && !(mask & trap)) {
+        mask |= trap;
+        tl_remote_step("saved mask back");
+        tl_mem_write(r, at, &mask, sizeof mask);
+    }
+    return true;
+}
+
+/* Handlers that have not returned yet go back to where SIGTRAP was not really blocked: it is to be from now on. */
+static int block_again(struct tl_remote *r, struct tl_broker *broker)
+{
+    struct tl_remote_area *areas;
+    size_t area_count;
+    int result = tl_read_areas(r->pid, &areas, &area_count);
+    for (size_t i = 0; i < r->task_count && result == 0; i++) {
         const struct tl_task *task = &r->tasks[i];
         struct tl_broker_thread *thread = task->outside ? NULL : tl_broker_thread(broker, task->regs.fs_base);
         uint64_t mask;
@@ -219,18 +249,15 @@ static void block_again(struct tl_remote *r, struct tl_broker *broker)
             thread->trap_blocked = thread->trap_after;
             thread->handler = 0;
         }
-        if (thread && thread->handler && thread->trap_after && tl_saved_plausible(r, thread->handler + CX_IN_FRAME)) {
-            uint64_t at = thread->handler + offsetof(struct tl_signal_frame, context.mask);
-            if (tl_mem_read(r, at, &mask, sizeof mask) == 0) {
-                mask |= trap;
-                tl_mem_write(r, at, &mask, sizeof mask);
-            }
-        }
+        if (thread && (thread->handler ? thread->trap_after : thread->trap_blocked))
+            tl_saved_contexts(r, areas, area_count, task, block_in_frame, r);
         if (!thread || !thread->trap_blocked || tl_get_mask(task->tid, &mask) || mask & trap)
             continue;
         tl_remote_step("thread's mask back");
         tl_set_mask(task->tid, mask | trap);
     }
+    free(areas);
+    return result;
 }
 
 static int restore_actions(struct tl_remote *r, const struct tl_broker *broker)
@@ -276,10 +303,10 @@ int tl_disarm(struct tl_remote *r, uint64_t addr, struct tl_error *error)
 {
     struct tl_broker *broker = malloc(2 * sizeof *broker);
     int result = broker ? tl_mem_read(r, addr, broker, sizeof *broker) : -ENOMEM;
-    if (result == 0) {
-        block_again(r, broker);
+    if (result == 0)
+        result = block_again(r, broker);
+    if (result == 0)
         result = restore_actions(r, broker);
-    }
     if (result == 0)
         result = send_again(r, broker);
     if (result == 0)

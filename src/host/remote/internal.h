@@ -266,6 +266,8 @@ int tl_actions_set(struct tl_remote *r, const struct tl_sigaction *actions, cons
 int tl_signal_queue(struct tl_remote *r, pid_t tid, const struct tl_siginfo *info);
 /* An instruction has raised one of the five in this thread, and it is still on its way. */
 bool tl_has_raised(pid_t tid);
+/* A SIGTRAP waits for this thread, or for its process. */
+bool tl_trap_pending(pid_t tid, bool shared, struct tl_siginfo *info);
 
 /* arm.c, target stopped. */
 int tl_port_arm(struct tl_remote *r, uint64_t broker, struct tl_error *error);
