@@ -34,7 +34,7 @@ static unsigned long mappings(void)
     FILE *file = fopen("/proc/self/maps", "r");
     char line[512];
     unsigned long sum = 0;
-    while (fgets(line, sizeof line, file))
+    while (!KIT_ASAN && fgets(line, sizeof line, file))
         if (!strstr(line, "[heap]") && !strstr(line, "[stack]"))
             sum += kit_text_sum(line, strlen(line));
     fclose(file);

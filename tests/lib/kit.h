@@ -35,6 +35,18 @@ extern char kit_data[];                                                        /
 enum { KIT_WAYS = 2 };
 extern const uint64_t kit_ways[KIT_WAYS];
 
+/* With the address sanitizer the C library's malloc and printf are not what runs, and mappings come and go. */
+#if defined(__SANITIZE_ADDRESS__)
+#define KIT_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define KIT_ASAN 1
+#endif
+#endif
+#ifndef KIT_ASAN
+#define KIT_ASAN 0
+#endif
+
 /* Two tests of one function: *state is a pointer to the flags. */
 #define BOTH_WAYS(test)                                                                                                \
     {#test " by a jump", test, NULL, NULL, (void *)&kit_ways[0]},                                                      \

@@ -124,7 +124,8 @@ static void backtraces_go_through(void **state)
     int found = program_traces();
     assert_int_equal(found, expected);
     /* But for this function's own frame, at another place in it now, all are the same. */
-    assert_memory_equal(frames + 2, without + 2, sizeof(void *) * (size_t)(found - 2));
+    size_t from = 2 + KIT_ASAN; /* it has a frame of its own */
+    assert_memory_equal(frames + from, without + from, sizeof(void *) * ((size_t)found - from));
     assert_int_equal(returns, 1);
     assert_int_equal(tl_return_probe_unregister(&probe), 0);
 }
@@ -144,6 +145,8 @@ static int prints(struct tl_probe *probe, struct tl_regs *regs)
 /* The handler calls malloc too: that hit is missed, once for each call, and nothing else happens. */
 static void handlers_use_what_is_probed(void **state)
 {
+    if (KIT_ASAN)
+        skip();
     struct tl_probe probe = {
         .size = sizeof probe, .flags = way(state), .symbol = "malloc", .module = "libc", .pre = prints};
     kit_register(&probe);
