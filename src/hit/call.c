@@ -21,10 +21,21 @@ size_t tl_call_list_size(size_t count)
     return sizeof(struct tl_call_list) + count * sizeof(struct tl_call_action);
 }
 
-/* Whether the list does nothing but this handler. */
-static bool is_one_handler(const struct tl_call_action *actions, size_t count)
+/* What a list runs that has one action only: less than dispatch, where that can be. */
+static tl_call_run *shortcut(const struct tl_call_action *action)
 {
-    return count == 1 && actions->kind == TL_CALL_PRE && actions->pre;
+    switch (action->kind) {
+    case TL_CALL_PRE:
+        return (tl_call_run *)(void (*)(void))action->pre;
+    case TL_CALL_ENTRY:
+        return tl_call_run_entry;
+    case TL_CALL_EXIT:
+        return tl_call_run_exit;
+    case TL_CALL_BACK:
+        return tl_call_run_back;
+    default:
+        return NULL;
+    }
 }
 
 void tl_call_list_init(struct tl_call_list *list, const struct tl_call_place *place,
@@ -35,14 +46,16 @@ void tl_call_list_init(struct tl_call_list *list, const struct tl_call_place *pl
     list->index = place->index;
     list->emulation = place->emulation;
     list->count = count;
+    list->posts = 0;
     for (size_t i = 0; i < count; i++) {
         list->actions[i] = actions[i];
+        list->posts += actions[i].kind == TL_CALL_POST;
         common &= actions[i].kind == TL_CALL_JUMP ? 0 : actions[i].flags;
     }
     list->flags = common & TL_PROBE_OWN_STACK ? LIST_OWN_STACK : 0;
-    if (is_one_handler(actions, count)) {
-        list->run = (tl_call_run *)(void (*)(void))actions->pre;
-        list->argument = actions->probe;
+    list->run = count == 1 && !place->emulation ? shortcut(actions) : NULL;
+    if (list->run) {
+        list->argument = actions->kind == TL_CALL_PRE ? (void *)actions->probe : actions->calls;
     } else {
         list->run = tl_call_dispatch;
         list->argument = list;

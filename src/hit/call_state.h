@@ -26,7 +26,7 @@ struct tl_call_list {
     uint32_t flags; /* LIST_… */
     uint32_t index;
     const struct tl_emulation *emulation;
-    size_t count;
+    size_t count, posts;
     struct tl_call_action actions[];
 };
 
@@ -106,9 +106,10 @@ HIDDEN tl_call_run tl_call_run_vectors, tl_call_run_here;
 /* Runs a list in its general form. */
 HIDDEN int tl_call_dispatch(void *list, struct tl_regs *regs);
 
-/* ENTRY, EXIT and TAIL. */
+/* The actions of return probes, and lists of nothing else. */
 HIDDEN void tl_call_enters(struct tl_call_return *calls, struct tl_regs *regs);
 HIDDEN void tl_call_leaves(struct tl_call_return *calls, struct tl_regs *regs, bool by_jump);
+HIDDEN tl_call_run tl_call_run_entry, tl_call_run_exit, tl_call_run_back;
 /* BACK: what has returned to a stub, with regs->rsp behind that. Sets regs->rip. Without may_report, no handler runs.
  */
 HIDDEN void tl_call_comes_back(struct tl_call_return *calls, struct tl_regs *regs, bool may_report);

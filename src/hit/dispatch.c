@@ -70,7 +70,7 @@ int ON_HIT tl_call_dispatch(void *argument, struct tl_regs *regs)
             return 0;
         emulated = true;
     }
-    for (action = list->actions; action != end; action++) {
+    for (action = list->actions; list->posts && action != end; action++) {
         now_runs(record, action);
         if (action->kind == TL_CALL_POST)
             action->post(action->probe, regs);

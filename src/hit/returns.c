@@ -269,3 +269,21 @@ void ON_HIT tl_call_comes_back(struct tl_call_return *calls, struct tl_regs *reg
         calls->shape.handler(&instance->shown, regs);
     __atomic_store_n(&calls->keys[at], FREE, __ATOMIC_RELEASE);
 }
+
+int ON_HIT tl_call_run_entry(void *calls, struct tl_regs *regs)
+{
+    tl_call_enters(calls, regs);
+    return 0;
+}
+
+int ON_HIT tl_call_run_exit(void *calls, struct tl_regs *regs)
+{
+    tl_call_leaves(calls, regs, false);
+    return 0;
+}
+
+int ON_HIT tl_call_run_back(void *calls, struct tl_regs *regs)
+{
+    tl_call_comes_back(calls, regs, true);
+    return 1;
+}
