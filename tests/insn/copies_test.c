@@ -97,6 +97,9 @@ static const char *const instructions[] = {
     "0f 34",
     "66 e8 00 01 00 00",
     "66 ff d0",
+    "66 0f 84 00 01 00 00",
+    "66 74 10",
+    "ff 2d 00 01 00 00",
 };
 
 static const struct {
@@ -135,6 +138,8 @@ static void print_copy(FILE *out, const char *room, uint64_t at, const struct tl
     for (size_t i = 0; i < copy->marks_used; i++) {
         const struct tl_mark *mark = &copy->marks[i];
         size_t end = i + 1 < copy->marks_used ? copy->marks[i + 1].at : copy->length;
+        if (end == mark->at)
+            break; /* what follows is the caller's */
         char state[80];
         int used = snprintf(state, sizeof state, "%s %#llx", states[mark->state], (unsigned long long)mark->addr);
         if (mark->unwind)
@@ -161,6 +166,8 @@ static void print_all(FILE *out)
                 continue; /* only what they push is different there */
             tl_insn_relocate(&insn, rooms[room].at, &copy);
             print_copy(out, rooms[room].name, rooms[room].at, &copy);
+            if (tl_insn_step(&insn, rooms[room].at, &copy) == 0)
+                print_copy(out, "stepped", rooms[room].at, &copy);
             if (insn.flow == TL_FLOW_BRANCH && tl_insn_relocate_taken(&insn, rooms[room].at, &copy) == 0)
                 print_copy(out, "taken only", rooms[room].at, &copy);
         }

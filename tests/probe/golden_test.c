@@ -11,7 +11,7 @@
 
 #include "kit.h"
 
-enum { SIZE = 1 << 16 };
+enum { SIZE = 1 << 16, TRAPS_ONLY = 1 << TL_TACTIC_INT3 };
 
 struct example {
     const char *title;
@@ -19,6 +19,7 @@ struct example {
     const char *hex;
     bool guard, entry; /* room for breakpoints of others; only the first instruction is a site */
     struct tl_area areas[2];
+    uint32_t tactics;
 };
 
 static const struct example examples[] = {
@@ -27,32 +28,45 @@ static const struct example examples[] = {
      "55 48 89 e5 41 57 41 56 41 55 53 48 83 ec 18 48 89 fb",
      false,
      false,
-     {{0}}},
+     {{0}},
+     0},
     {"every instruction of a small function",
      0x555555555120,
      "55 48 89 e5 53 48 83 ec 08 48 8b 05 10 2f 00 00 48 85 c0 74 02 ff d0 48 83 c4 08 5b 5d c3 0f 1f 44 00 00",
      false,
      false,
-     {{0}}},
+     {{0}},
+     0},
     {"the same, and others may set breakpoints",
      0x555555555120,
      "55 48 89 e5 53 48 83 ec 08 48 8b 05 10 2f 00 00 48 85 c0 74 02 ff d0 48 83 c4 08 5b 5d c3 0f 1f 44 00 00",
      true,
      false,
-     {{0}}},
+     {{0}},
+     0},
     {"its entry alone, and others may set breakpoints",
      0x555555555120,
      "55 48 89 e5 53 48 83 ec 08 48 8b 05 10 2f 00 00 48 85 c0 74 02 ff d0 48 83 c4 08 5b 5d c3 0f 1f 44 00 00",
      true,
      true,
-     {{0}}},
+     {{0}},
+     0},
     {"no room below, a heap above",
      0x401126,
      "55 48 89 e5 89 7d fc 8b 45 fc 85 c0 75 05 b8 01 00 00 00 5d c3 0f 1f 44 00 00",
      false,
      false,
-     {{0x404000, 0x500000, 0, 1 << 30}}},
-    {"across two pages", 0x7ffff7c28ffe, "48 8b 05 10 2f 00 00 0f 05 c3 90 90 90 90", false, false, {{0}}},
+     {{0x404000, 0x500000, 0, 1 << 30}},
+     0},
+    {"across two pages", 0x7ffff7c28ffe, "48 8b 05 10 2f 00 00 0f 05 c3 90 90 90 90", false, false, {{0}}, 0},
+    {"all tactics, no room below",
+     0x401126,
+     "55 48 89 e5 89 7d fc 8b 45 fc 85 c0 75 05 b8 01 00 00 00 5d c3 cc 66 ff d0 cb 0f 1f 44 00 00",
+     false,
+     false,
+     {{0x404000, 0x500000, 0, 1 << 30}},
+     UINT32_MAX},
+    {"int3 alone", 0x401126, "55 48 89 e5 75 05 ff 15 00 01 00 00 0f 05 c3 90 90", false, false, {{0}}, TRAPS_ONLY},
 };
 
 static void show_bytes(FILE *out, const uint8_t *bytes, size_t size)
@@ -75,8 +89,11 @@ static void show_sites(FILE *out, const struct kit *kit)
         show_bytes(out, write->old_bytes, write->length);
         fputs(" ->", out);
         show_bytes(out, write->new_bytes, write->length);
-        fprintf(out, ", to %#lx, trampoline %#lx", (unsigned long)kit_landing(kit, site),
-                (unsigned long)site->trampoline);
+        if (site->tactic != TL_TACTIC_INT3)
+            fprintf(out, ", to %#lx", (unsigned long)kit_landing(kit, site));
+        fprintf(out, ", trampoline %#lx", (unsigned long)site->trampoline);
+        if (site->step_at)
+            fprintf(out, ", steps %#lx", (unsigned long)(site->trampoline + site->copy_at + site->step_at));
         if (site->beyond)
             fprintf(out, ", beyond %#lx", (unsigned long)site->beyond);
         if (site->not_better)
@@ -112,6 +129,7 @@ static void show(FILE *out, const struct example *example)
     else
         kit_sites(&kit);
     kit.options.guard_breakpoints = example->guard;
+    kit.options.tactics = example->tactics;
     kit_plan(&kit);
     const struct tl_plan *plan = &kit.planned.plan;
     fprintf(out, "%s\n", example->title);
