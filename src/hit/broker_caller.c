@@ -49,19 +49,20 @@ struct tl_broker_thread *tl_thread_claim(struct tl_broker *broker, uint64_t fs_b
 }
 
 /* A fork child has one thread, and nothing is pending for it. */
-static void adopt_copy(struct tl_broker *broker, uint32_t pid)
+static __attribute__((noinline)) void adopt_copy(struct tl_broker *broker, uint32_t pid)
 {
     uint64_t base = tl_caller_fs_base(broker);
-    struct tl_broker_thread *mine = tl_broker_thread(broker, base), own;
+    struct tl_broker_thread *mine = tl_broker_thread(broker, base);
+    uint64_t own[offsetof(struct tl_broker_thread, info) / 8];
     if (mine)
-        TL_COPY(&own, mine);
+        tl_copy_words(own, mine, sizeof own);
     for (uint32_t i = 0; i < TL_BROKER_THREADS; i++)
         if (broker->keys[i]) {
             tl_clear_words(&broker->threads[i], sizeof broker->threads[i]);
             broker->keys[i] = 0;
         }
     if (mine && (mine = tl_thread_claim(broker, base))) {
-        TL_COPY(mine, &own);
+        tl_copy_words(mine, own, sizeof own);
         mine->tid = mine->pending = mine->waiting = mine->wake = 0;
     }
     for (uint32_t i = 0; i < TL_BROKER_CHILDREN; i++)
@@ -111,7 +112,7 @@ static bool is_dead(uint32_t pid)
 
 /* Free room first; then that of a child that most likely has executed another program; then that of one that is dead.
  */
-static struct tl_broker_child *make_child(struct tl_broker *broker, uint32_t pid)
+static __attribute__((noinline)) struct tl_broker_child *make_child(struct tl_broker *broker, uint32_t pid)
 {
     for (unsigned pass = 0; pass < 3; pass++)
         for (uint32_t i = 0; i < TL_BROKER_CHILDREN; i++) {

@@ -40,7 +40,7 @@ static bool is_a_set(uint64_t size)
     return size == 8;
 }
 
-static enum tl_guard_verdict sigprocmask(struct tl_caller *caller, struct tl_hit_regs *regs)
+static __attribute__((noinline)) enum tl_guard_verdict sigprocmask(struct tl_caller *caller, struct tl_hit_regs *regs)
 {
     struct tl_broker_thread *thread = caller->thread;
     int how = (int)regs->r[TL_RDI];
@@ -133,7 +133,7 @@ static void begin_thread(struct tl_caller *caller, uint64_t flags, uint64_t fs_b
     thread->trap_blocked = trap_blocked;
 }
 
-static enum tl_guard_verdict clone3(struct tl_caller *caller, struct tl_hit_regs *regs)
+static __attribute__((noinline)) enum tl_guard_verdict clone3(struct tl_caller *caller, struct tl_hit_regs *regs)
 {
     enum { FLAGS, TLS = 7, WORDS = 8 };
     uint64_t arguments[WORDS];

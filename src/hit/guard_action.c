@@ -5,7 +5,7 @@
 #include "hit/guard.h"
 
 /* Ignoring a signal throws away those that are pending. */
-static void throw_away(struct tl_caller *caller, int number)
+static __attribute__((noinline)) void throw_away(struct tl_caller *caller, int number)
 {
     uint64_t pending = 0, set = TL_SIGNAL_BIT(number), no_time[2] = {0, 0};
     struct tl_siginfo info;
@@ -25,7 +25,8 @@ static void clean(struct tl_sigaction *action)
     action->mask &= ~TL_NEVER_BLOCKED;
 }
 
-static int64_t change(struct tl_caller *caller, int number, const struct tl_sigaction *wanted, struct tl_sigaction *old)
+static __attribute__((noinline)) int64_t change(struct tl_caller *caller, int number, const struct tl_sigaction *wanted,
+                                                struct tl_sigaction *old)
 {
     struct tl_broker_process *process = caller->process;
     uint64_t bit = TL_SIGNAL_BIT(number);

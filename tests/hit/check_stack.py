@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""How much of the program's stack a hit takes, at most, and that the direction flag does not matter:
+"""How much of the program's stack a hit takes, at most, a guard, and a signal below the kernel's frame; and that the
+direction flag does not matter:
 check_stack.py BLOB.elf
 
 The bound is below the red zone and holds for the deepest way through the blob's calls, read from its disassembly.
@@ -10,6 +11,8 @@ import subprocess
 import sys
 
 STACK_MAX = 512
+GUARD_MAX, SIGNAL_MAX = 896, 896
+LEAVES = {"tl_notify": 32}  # aligns the stack, and calls what is not ours
 HOOK_PUSHES = 8 * 3  # rcx, the site, the way back; see src/probe/hook.c
 STRING = re.compile(r"%es:\(%rdi\)|%ds:\(%rsi\)")
 FLAGS = ("std", "cld", "popf", "popfq")
@@ -73,6 +76,8 @@ def own_stack(code):
 def deepest(found, name, path=()):
     """Stack of a function and all that it calls, its own return address included. A jump to another function is a call
     that takes the place of the caller's frame."""
+    if name in LEAVES:
+        return LEAVES[name]
     if name in path:
         raise SystemExit("recursion: " + " ".join(path + (name,)))
     below = instead = 0
@@ -102,7 +107,12 @@ def main():
     claim = 8 * 3 + deepest(found, "tl_blob_claim")
     if max(stack, claim) > STACK_MAX:
         problems.append("a hit uses %d bytes of stack, more than %d" % (max(stack, claim), STACK_MAX))
-    print("functions %d, stack of a hit %d bytes, of a claim %d" % (len(found), stack, claim))
+    guard, signal = 8 + deepest(found, "tl_guard_entry"), deepest(found, "tl_broker_entry") - 8
+    if guard > GUARD_MAX or signal > SIGNAL_MAX:
+        problems.append("a guard uses %d bytes of stack, a signal %d, more than %d and %d"
+                        % (guard, signal, GUARD_MAX, SIGNAL_MAX))
+    print("functions %d, stack of a hit %d bytes, of a claim %d, of a guard %d, of a signal %d"
+          % (len(found), stack, claim, guard, signal))
     print("\n".join(problems))
     return 1 if problems else 0
 
