@@ -29,6 +29,16 @@ static void add_traps(struct tl_traps_part *part, const struct tl_site *site, ui
             (struct tl_trap){.addr = start, .to = start + site->step_at, .how = TL_TRAP_STEP, .index = index};
 }
 
+/* By its parts: what lies between them stays zero, so that the same sites give the same image. */
+static void copy_mark(struct tl_mark *to, const struct tl_mark *from)
+{
+    to->at = from->at;
+    to->state = from->state;
+    to->borrowed = from->borrowed;
+    to->unwind = from->unwind;
+    to->addr = from->addr;
+}
+
 int tl_traps_part_make(const struct tl_site *site, uint32_t index, struct tl_traps_part **out)
 {
     struct tl_stretch stretches[TL_STRETCHES_MAX];
@@ -51,8 +61,8 @@ int tl_traps_part_make(const struct tl_site *site, uint32_t index, struct tl_tra
                                                                    .length = stretch->length};
         part->ranges[part->range_count - 1].flags =
             (uint16_t)((stretch->is_syscall ? TL_RANGE_SYSCALL : 0) | (stretch->behind ? TL_RANGE_BEHIND : 0));
-        memcpy(part->marks + part->mark_count, stretch->marks, stretch->marks_used * sizeof *part->marks);
-        part->mark_count += stretch->marks_used;
+        for (unsigned k = 0; k < stretch->marks_used; k++)
+            copy_mark(&part->marks[part->mark_count++], &stretch->marks[k]);
     }
     return 0;
 }
