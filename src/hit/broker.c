@@ -118,6 +118,20 @@ static void end_step(const struct tl_broker_tables *tables, struct tl_broker_thr
     frame->info.addr = context->rip;
 }
 
+/* A handler of the program's has returned to where we wanted to hear of it. The trap is ours; what has been pending
+ * comes now. */
+static struct tl_signal_frame *after_handler(struct tl_caller *caller, struct tl_signal_frame *frame,
+                                             struct tl_signal_frame *second)
+{
+    struct tl_broker_thread *thread = caller->thread;
+    thread->kick = 0;
+    frame->context.rflags &= ~(uint64_t)TL_FLAG_TRAP;
+    tl_thread_settle(thread, frame->context.rsp);
+    if (thread->trap_blocked || !tl_pending_take(caller, &frame->info))
+        return frame;
+    return tl_deliver(caller, frame, second, false);
+}
+
 /* SIGTRAP by a step, a hardware breakpoint, int1. */
 static struct tl_signal_frame *debug_trap(struct tl_broker *broker, struct tl_signal_frame *frame,
                                           struct tl_signal_frame *second, const struct tl_broker_tables *tables)
@@ -137,6 +151,8 @@ static struct tl_signal_frame *debug_trap(struct tl_broker *broker, struct tl_si
         !(range && range->flags & TL_RANGE_BEHIND && range->start == context->rip))
         return frame;
     map_back(tables, range, frame);
+    if (caller.thread && caller.thread->kick && frame->info.code == TL_TRAP_TRACE)
+        return after_handler(&caller, frame, second);
     if (caller.thread)
         tl_thread_settle(caller.thread, context->rsp);
     return tl_deliver(&caller, frame, second, true);

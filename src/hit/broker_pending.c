@@ -42,6 +42,19 @@ static uint32_t taker(struct tl_broker *broker)
     return unblocked;
 }
 
+/* What came while a handler of the program had SIGTRAP blocked is to come when it returns. Nobody tells us of that; so
+ * it returns with TF set, and the trap behind the next instruction tells. */
+static void notice_return(struct tl_broker_thread *thread)
+{
+    uint64_t flags, at = thread->handler + offsetof(struct tl_signal_frame, context.rflags);
+    if (!thread->handler || thread->exact || thread->trap_after || thread->kick ||
+        tl_fault_copy(&flags, at, sizeof flags) != sizeof flags || flags & TL_FLAG_TRAP)
+        return;
+    flags |= TL_FLAG_TRAP;
+    if (tl_fault_store(at, &flags, sizeof flags))
+        thread->kick = 1;
+}
+
 void tl_pending_add(struct tl_caller *caller, struct tl_signal_frame *frame)
 {
     struct tl_broker_thread *thread = caller->thread;
@@ -55,6 +68,7 @@ void tl_pending_add(struct tl_caller *caller, struct tl_signal_frame *frame)
             context->rip = tl_address(tl_guard_awake);
         return;
     }
+    notice_return(thread);
     if (info->code == TL_SI_TKILL || caller->is_child) {
         put(&thread->pending, &thread->info, info);
         return;

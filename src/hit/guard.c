@@ -166,6 +166,8 @@ enum tl_guard_verdict tl_guard(struct tl_broker *broker, struct tl_hit_regs *reg
         return TL_GUARD_PLAIN;
     if (caller.thread)
         tl_thread_settle(caller.thread, regs->r[TL_RSP]);
+    if (caller.thread && !caller.thread->handler)
+        caller.thread->kick = 0; /* it was left by longjmp */
     switch (number) {
     case TL_SYS_RT_SIGACTION:
         return tl_guard_sigaction(&caller, regs);

@@ -366,13 +366,11 @@ static void compare(enum broker_mode mode, int status, const struct notes *bare,
                  bare->last_rax, (long)bare->last_code, bare->last_addr);
 }
 
-static int check(void (*program)(void), bool place, unsigned modes)
+static int check(void (*program)(void), bool place)
 {
     static struct notes bare;
     int bare_status = 0;
     for (int mode = MODE_BARE; mode < MODE_COUNT; mode++) {
-        if (mode != MODE_BARE && !(modes >> mode & 1))
-            continue;
         int status = broker_run((enum broker_mode)mode, program);
         if (mode == MODE_BARE) {
             bare = *notes;
@@ -386,17 +384,12 @@ static int check(void (*program)(void), bool place, unsigned modes)
 
 int broker_check_same(void (*program)(void))
 {
-    return check(program, true, ~0u);
+    return check(program, true);
 }
 
 int broker_check_same_end(void (*program)(void))
 {
-    return check(program, false, ~0u);
-}
-
-int broker_check_same_in(enum broker_mode mode, void (*program)(void))
-{
-    return check(program, true, 1u << mode);
+    return check(program, false);
 }
 
 int64_t sys(long number, ...)

@@ -25,8 +25,6 @@ int broker_check_same(void (*program)(void));
 /* The same, but the place where the program dies may be in memory of ours: where the kernel lets it die at once, since
  * the signal is really blocked or there is no room for a frame. */
 int broker_check_same_end(void (*program)(void));
-/* Only in this one besides bare. */
-int broker_check_same_in(enum broker_mode mode, void (*program)(void));
 /* In one mode; the child's wait status. For programs that check themselves. */
 int broker_run(enum broker_mode mode, void (*program)(void));
 
