@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -119,6 +120,22 @@ int kit_unpublish(struct kit *kit)
 {
     struct tl_error error = {0};
     return say(tl_self_publish(kit->self, NULL, 0, &error), &error, "unpublish");
+}
+
+int kit_wait_until_empty(struct kit *kit)
+{
+    struct tl_error error = {0};
+    struct tl_self_range *ranges = calloc(kit->plan.map_count + 1, sizeof *ranges);
+    uint8_t *inside = calloc(1, kit->plan.map_count + 1);
+    int code;
+    for (size_t i = 0; i < kit->plan.map_count; i++)
+        ranges[i] = (struct tl_self_range){kit->plan.maps[i].addr, kit->plan.maps[i].addr + kit->plan.maps[i].size};
+    while ((code = tl_self_inside(kit->self, ranges, kit->plan.map_count, inside, &error)) == 0 &&
+           memchr(inside, 1, kit->plan.map_count))
+        sched_yield();
+    free(ranges);
+    free(inside);
+    return say(code, &error, "inside");
 }
 
 void kit_drop(struct kit *kit)

@@ -43,7 +43,8 @@ int kit_publish(struct kit *kit);
 int kit_in(struct kit *kit);
 int kit_out(struct kit *kit);
 int kit_unpublish(struct kit *kit);
-void kit_drop(struct kit *kit); /* the plan: nobody may be inside */
+int kit_wait_until_empty(struct kit *kit); /* until no thread is in a trampoline any more; the text is restored */
+void kit_drop(struct kit *kit);            /* the plan: nobody may be inside */
 int kit_arm(struct kit *kit);
 int kit_close(struct kit *kit); /* disarms */
 

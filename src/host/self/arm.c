@@ -134,14 +134,42 @@ static int take_over(struct tl_self *self, struct tl_world *world, struct tl_ent
     return result;
 }
 
-static int arm_first(struct tl_self *self, const struct tl_guarding *g, struct tl_entered *entered,
-                     struct tl_error *error)
+/* All guards' patches, one way or the other. */
+static struct tl_patch *all_patches(const struct tl_self *self, bool back, size_t *count)
+{
+    *count = 0;
+    for (const struct tl_guarding *g = self->guarding; g; g = g->next)
+        *count += g->patch_count;
+    struct tl_patch *patches = calloc(*count + 1, sizeof *patches), *next = patches;
+    for (const struct tl_guarding *g = self->guarding; g && patches; g = g->next) {
+        for (size_t i = 0; i < g->patch_count; i++, next++) {
+            *next = g->patches[i];
+            memcpy(next->expect, back ? g->patches[i].bytes : g->patches[i].expect, next->length);
+            memcpy(next->bytes, back ? g->patches[i].expect : g->patches[i].bytes, next->length);
+        }
+    }
+    return patches;
+}
+
+static int begin_writing(struct tl_self *self, bool back, struct tl_patch **patches, struct tl_writing *text,
+                         struct tl_error *error)
+{
+    size_t count, failed;
+    *patches = all_patches(self, back, &count);
+    int result = *patches ? tl_writing_begin(text, self, *patches, count, &failed, error)
+                          : tl_fail(error, -ENOMEM, "out of memory");
+    if (result)
+        free(*patches);
+    return result;
+}
+
+static int arm_first(struct tl_self *self, struct tl_entered *entered, struct tl_error *error)
 {
     struct tl_writing text;
+    struct tl_patch *patches;
     struct tl_world *world = NULL;
-    size_t failed;
     tl_broker_begin(self);
-    int result = tl_writing_begin(&text, self, g->patches, g->patch_count, &failed, error);
+    int result = begin_writing(self, false, &patches, &text, error);
     if (result)
         return result;
     if (tl_world_threads() != 1)
@@ -160,35 +188,49 @@ static int arm_first(struct tl_self *self, const struct tl_guarding *g, struct t
                                           : "signals cannot be kept for probes");
     }
     tl_writing_end(&text);
+    free(patches);
     return result;
+}
+
+/* The guards in the list come into force, `latest` among them if it is not NULL. */
+static int enforce(struct tl_self *self, const struct tl_guarding *latest, struct tl_entered *entered,
+                   struct tl_error *error)
+{
+    size_t failed;
+    int result = tl_tables_renew(self, error);
+    if (result)
+        return result;
+    if (!self->armed)
+        return arm_first(self, entered, error);
+    return latest && latest->patch_count ? tl_patch(self, latest->patches, latest->patch_count, &failed, error) : 0;
 }
 
 static int arm(struct tl_self *self, const struct tl_modules *modules, struct tl_entered *entered,
                struct tl_error *error)
 {
-    struct tl_guarding *g;
+    struct tl_guarding *g = NULL;
+    if (!self->armed)
+        tl_guardings_revive(self, modules);
     int result = tl_guarding_make(self, modules, &g, error);
-    if (result || (!g && self->armed))
-        return result;
-    if (!g)
-        return tl_fail(error, -ENOENT, "no code is known");
-    g->next = self->guarding;
-    self->guarding = g;
-    result = tl_tables_renew(self, error);
-    if (result == 0) {
-        size_t failed;
-        if (!self->armed)
-            result = arm_first(self, g, entered, error);
-        else if (g->patch_count)
-            result = tl_patch(self, g->patches, g->patch_count, &failed, error);
-        if (result == 0) {
-            self->armed = true;
-            return 0;
+    if (result == 0 && !g && !self->guarding)
+        result = tl_fail(error, -ENOENT, "no code is known");
+    if (result == 0 && (g || !self->armed)) {
+        if (g) {
+            g->next = self->guarding;
+            self->guarding = g;
+        }
+        result = enforce(self, g, entered, error);
+        if (result && g) {
+            self->guarding = g->next;
+            tl_guarding_free(self, g, !self->armed || tl_nobody_inside(self, &g->plan));
         }
     }
-    self->guarding = g->next;
-    (void)tl_tables_renew(self, NULL); /* what names too much does no harm */
-    tl_guarding_free(self, g, true);
+    if (result == 0)
+        self->armed = true;
+    if (!self->armed)
+        tl_guardings_retire(self);
+    if (result)
+        (void)tl_tables_renew(self, NULL); /* what names too much does no harm */
     return result;
 }
 
@@ -306,58 +348,30 @@ static int disarm_once(struct tl_self *self, struct tl_writing *text, struct tl_
     return (int)result;
 }
 
-/* All guards' patches, the other way round. */
-static struct tl_patch *way_back(const struct tl_self *self, size_t *count)
-{
-    *count = 0;
-    for (const struct tl_guarding *g = self->guarding; g; g = g->next)
-        *count += g->patch_count;
-    struct tl_patch *patches = calloc(*count + 1, sizeof *patches), *next = patches;
-    for (const struct tl_guarding *g = self->guarding; g && patches; g = g->next) {
-        for (size_t i = 0; i < g->patch_count; i++, next++) {
-            *next = g->patches[i];
-            memcpy(next->expect, g->patches[i].bytes, next->length);
-            memcpy(next->bytes, g->patches[i].expect, next->length);
-        }
-    }
-    return patches;
-}
-
-/* Their trampolines go where nobody can be in them. */
-static void drop_guards(struct tl_self *self)
-{
-    while (self->guarding) {
-        struct tl_guarding *g = self->guarding;
-        self->guarding = g->next;
-        tl_guarding_free(self, g, tl_nobody_inside(self, &g->plan));
-    }
-    (void)tl_tables_renew(self, NULL); /* what names too much does no harm */
-}
-
 static int disarm(struct tl_self *self, struct tl_entered *entered, struct tl_error *error)
 {
     struct tl_writing text;
-    size_t count, failed;
+    struct tl_patch *patches;
     if (self->part_count)
         return tl_fail(error, -EBUSY, "there are probes left");
-    struct tl_patch *patches = way_back(self, &count);
-    int result = patches ? tl_writing_begin(&text, self, patches, count, &failed, error)
-                         : tl_fail(error, -ENOMEM, "out of memory");
-    if (result == 0) {
-        for (int i = 0;; i++) { /* somebody may stand in a guard's first instructions */
-            result = disarm_once(self, &text, entered);
-            struct timespec t = {0, 1000000};
-            if (result != -EAGAIN || i == DISARM_TRIES)
-                break;
-            CALL(SYS_nanosleep, &t, NULL);
-        }
-        if (result)
-            tl_explain_stop(error, result);
-        tl_writing_end(&text);
+    int result = begin_writing(self, true, &patches, &text, error);
+    if (result)
+        return result;
+    for (int i = 0;; i++) { /* somebody may stand in a guard's first instructions */
+        result = disarm_once(self, &text, entered);
+        struct timespec t = {0, 1000000};
+        if (result != -EAGAIN || i == DISARM_TRIES)
+            break;
+        CALL(SYS_nanosleep, &t, NULL);
     }
+    if (result)
+        tl_explain_stop(error, result);
+    tl_writing_end(&text);
     free(patches);
-    if (result == 0)
-        drop_guards(self);
+    if (result == 0) {
+        tl_guardings_retire(self);
+        (void)tl_tables_renew(self, NULL); /* what names too much does no harm */
+    }
     return result;
 }
 

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * Guards on the system calls of all modules that have none yet: found, planned, mapped; not yet in force.
+ *
+ * What was mapped for guards stays when they are out of force, for the next time: a thread may still be in there, and a
+ * system call has only few bytes, so that its jump has few places to go to, perhaps this one alone.
  */
 #include "host/self/internal.h"
 
@@ -150,6 +153,54 @@ void tl_guarding_free(struct tl_self *self, struct tl_guarding *g, bool unmap)
     tl_plan_free(&g->plan);
     tl_guards_free(&g->guards);
     free(g);
+}
+
+static bool is_loaded(const struct tl_modules *modules, const struct tl_self_range *range)
+{
+    for (size_t i = 0; i < modules->count; i++) {
+        if (modules->modules[i].start == range->start && modules->modules[i].end == range->end)
+            return true;
+    }
+    return false;
+}
+
+static bool is_as_it_was(struct tl_self *self, const struct tl_modules *modules, const struct tl_guarding *g)
+{
+    for (size_t i = 0; i < g->module_count; i++) {
+        if (!is_loaded(modules, &g->modules[i]))
+            return false;
+    }
+    for (size_t i = 0; i < g->patch_count; i++) {
+        uint8_t now[sizeof g->patches[i].expect];
+        if (tl_self_read(self, g->patches[i].addr, now, g->patches[i].length) ||
+            memcmp(now, g->patches[i].expect, g->patches[i].length) != 0)
+            return false;
+    }
+    return true;
+}
+
+void tl_guardings_revive(struct tl_self *self, const struct tl_modules *modules)
+{
+    while (self->dormant) {
+        struct tl_guarding *g = self->dormant;
+        self->dormant = g->next;
+        if (is_as_it_was(self, modules, g)) {
+            g->next = self->guarding;
+            self->guarding = g;
+        } else {
+            tl_guarding_free(self, g, tl_nobody_inside(self, &g->plan));
+        }
+    }
+}
+
+void tl_guardings_retire(struct tl_self *self)
+{
+    while (self->guarding) {
+        struct tl_guarding *g = self->guarding;
+        self->guarding = g->next;
+        g->next = self->dormant;
+        self->dormant = g;
+    }
 }
 
 static int by_addr(const void *a, const void *b)

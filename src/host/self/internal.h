@@ -62,7 +62,8 @@ struct tl_self {
     uint64_t *marker; /* in a page that is wiped on fork */
     bool armed;
     struct tl_sigaction *actions; /* 1 to 64: the kernel's before */
-    struct tl_guarding *guarding; /* the latest first */
+    struct tl_guarding *guarding; /* in force, or just about to be; the latest first */
+    struct tl_guarding *dormant;  /* out of force, still mapped: for the next time */
 
     const struct tl_traps_part **parts; /* published by the user */
     size_t part_count;
@@ -99,7 +100,7 @@ int tl_mem_read(long mem, uint64_t addr, void *bytes, size_t size);
 size_t tl_peek(uint64_t addr, void *bytes, size_t size);
 int tl_map(struct tl_self *self, const struct tl_plan *plan, struct tl_error *error); /* entered */
 void tl_unmap_plan(struct tl_self *self, const struct tl_plan *plan);                 /* entered */
-void tl_unmap_all(struct tl_self *self, bool really);                                 /* or just forget them */
+void tl_unmap_all(struct tl_self *self);
 
 /* patch.c, entered */
 int tl_patch(struct tl_self *self, const struct tl_patch *patches, size_t count, size_t *failed,
@@ -128,6 +129,9 @@ bool tl_nobody_inside(struct tl_self *self, const struct tl_plan *plan); /* in i
 int tl_guarding_make(struct tl_self *self, const struct tl_modules *modules, struct tl_guarding **out,
                      struct tl_error *error);
 void tl_guarding_free(struct tl_self *self, struct tl_guarding *guarding, bool unmap);
+/* From dormant to guarding, where everything is as it was; what is not goes. And all back. */
+void tl_guardings_revive(struct tl_self *self, const struct tl_modules *modules);
+void tl_guardings_retire(struct tl_self *self);
 
 /* tables.c, entered */
 int tl_tables_renew(struct tl_self *self, struct tl_error *error);

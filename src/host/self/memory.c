@@ -272,9 +272,9 @@ void tl_unmap_plan(struct tl_self *self, const struct tl_plan *plan)
         unmap(self, plan->gates[i].addr, PAGE);
 }
 
-void tl_unmap_all(struct tl_self *self, bool really)
+void tl_unmap_all(struct tl_self *self)
 {
-    for (size_t i = 0; i < self->made_count && really; i++)
+    for (size_t i = 0; i < self->made_count; i++)
         CALL(SYS_munmap, self->made[i].addr, self->made[i].size);
     free(self->made);
     self->made = NULL;

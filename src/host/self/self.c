@@ -25,6 +25,7 @@
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct tl_self *the_one;
+static struct tl_self *left_behind; /* one that was closed, but may still be executed; the next open takes it over */
 static struct tl_entered forking;
 
 int tl_enter(struct tl_self *self, struct tl_entered *entered)
@@ -139,7 +140,7 @@ static int make_broker(struct tl_self *self)
     return result;
 }
 
-/* What nobody can be in any more goes. What somebody may come back into stays, with all that it needs. */
+/* Only then memory may go. */
 static bool nobody_in_made(struct tl_self *self)
 {
     struct tl_plan_map *maps = calloc(self->made_count + 1, sizeof *maps);
@@ -155,15 +156,19 @@ static bool nobody_in_made(struct tl_self *self)
 
 static void destroy(struct tl_self *self)
 {
-    bool free_all = nobody_in_made(self);
-    if (self->broker && free_all) {
+    while (self->dormant) {
+        struct tl_guarding *g = self->dormant;
+        self->dormant = g->next;
+        tl_guarding_free(self, g, true);
+    }
+    if (self->broker) {
         tl_tables_free(self);
         tl_broker_here = NULL;
         CALL(SYS_munmap, self->broker, sizeof *self->broker);
     }
-    if (self->marker && free_all)
+    if (self->marker)
         CALL(SYS_munmap, self->marker, PAGE);
-    tl_unmap_all(self, free_all);
+    tl_unmap_all(self);
     free(self->own);
     free(self->stacks);
     free(self->actions);
@@ -183,25 +188,43 @@ static int try_mem(struct tl_error *error)
     return 0;
 }
 
-static int make(const struct tl_self_range *own, size_t own_count, struct tl_self **out, struct tl_error *error)
+static int make(struct tl_self **out, struct tl_error *error)
 {
     struct tl_self *self = calloc(1, sizeof *self);
     int result = self ? 0 : -ENOMEM;
     if (self) {
         self->pid = (pid_t)CALL(SYS_getpid);
-        self->own = calloc(own_count + 1, sizeof *self->own);
         self->actions = calloc(TL_SIGNALS + 1, sizeof *self->actions);
-        result = self->own && self->actions ? make_broker(self) : -ENOMEM;
+        result = self->actions ? make_broker(self) : -ENOMEM;
     }
     if (result) {
         if (self)
             destroy(self);
         return tl_explain(error, result, "the signal broker's memory cannot be mapped");
     }
-    for (size_t i = 0; i < own_count; i++)
-        self->own[self->own_count++] = own[i];
-    note_membarrier(self);
     *out = self;
+    return 0;
+}
+
+static int begin(const struct tl_self_range *own, size_t own_count, struct tl_error *error)
+{
+    struct tl_self_range *copy = calloc(own_count + 1, sizeof *copy);
+    int result = copy ? 0 : tl_fail(error, -ENOMEM, "out of memory");
+    if (result == 0 && !left_behind)
+        result = make(&left_behind, error);
+    if (result) {
+        free(copy);
+        return result;
+    }
+    if (own_count)
+        memcpy(copy, own, own_count * sizeof *copy);
+    the_one = left_behind;
+    left_behind = NULL;
+    free(the_one->own);
+    the_one->own = copy;
+    the_one->own_count = own_count;
+    the_one->pid = (pid_t)CALL(SYS_getpid);
+    note_membarrier(the_one);
     return 0;
 }
 
@@ -222,9 +245,9 @@ int tl_self_open(const struct tl_self_range *own, size_t own_count, struct tl_se
     if (result == 0)
         result = try_mem(error);
     if (result == 0)
-        result = make(own, own_count, out, error);
+        result = begin(own, own_count, error);
     if (result == 0)
-        the_one = *out;
+        *out = the_one;
     tl_leave(&entered);
     return result;
 }
@@ -241,7 +264,10 @@ int tl_self_close(struct tl_self *self)
         result = -EBUSY;
     } else {
         the_one = NULL;
-        destroy(self);
+        if (nobody_in_made(self))
+            destroy(self);
+        else
+            left_behind = self;
     }
     tl_leave(&entered);
     return result;
