@@ -18,6 +18,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "insn/emulation.h"
+
 enum { RCX = 1, RSP = 4, INT3 = 0xcc };
 #define STATUS_FLAGS 0x244dd5ull /* ID, AC, NT, OF, DF, TF, SF, ZF, AF, PF, CF */
 
@@ -270,6 +272,100 @@ static void check_target(const struct trial *trial, const struct outcome *bare, 
         fail(verdict, "target worked out as %#lx, bare %#lx", target, bare->cpu.rip - 1);
 }
 
+/* 8 bytes of the trial's memory, as they were at the start. */
+static bool memory_at(const struct trial *trial, uint64_t addr, uint64_t *value)
+{
+    if (addr - trial->place->data <= DATA_SIZE - 8)
+        memcpy(value, trial->data + (addr - trial->place->data), 8);
+    else if (addr - trial->place->stack <= STACK_SIZE - 8)
+        memcpy(value, trial->stack + (addr - trial->place->stack), 8);
+    else
+        return false;
+    return true;
+}
+
+static bool condition_holds(uint8_t condition, uint64_t flags)
+{
+    bool carry = flags & 1, parity = flags & 4, zero = flags & 0x40, sign = flags & 0x80, overflow = flags & 0x800;
+    const bool positive[] = {
+        overflow, carry, zero, carry || zero, sign, parity, sign != overflow, zero || sign != overflow};
+    return condition == TL_CONDITION_NONE || positive[condition >> 1 & 7] != (condition & 1);
+}
+
+/* The operand of an indirect transfer; false where it is not in the trial's memory. */
+static bool operand_of(const struct trial *trial, const struct tl_emulation *emulation, uint64_t *value)
+{
+    const struct cpu *cpu = &trial->cpu;
+    uint64_t sum = (uint64_t)emulation->displacement;
+    if (emulation->base != TL_NO_REG)
+        sum += cpu->gpr[emulation->base];
+    if (emulation->index != TL_NO_REG)
+        sum += cpu->gpr[emulation->index] * emulation->scale;
+    *value = sum;
+    if (!emulation->memory)
+        return true;
+    if (emulation->address_32)
+        sum = (uint32_t)sum;
+    if (emulation->segment)
+        sum += emulation->segment == TL_SEGMENT_FS ? cpu->fs_base : cpu->gs_base;
+    return memory_at(trial, sum, value);
+}
+
+/* The counter of a loop, one less; or of jrcxz, as it is. */
+static uint64_t counted(const struct trial *trial, const struct tl_emulation *emulation)
+{
+    uint64_t count = trial->cpu.gpr[RCX];
+    if (emulation->op == TL_EMULATE_LOOP)
+        count = emulation->narrow ? (uint32_t)(count - 1) : count - 1;
+    return count;
+}
+
+/* What tl_insn_emulation says, carried out on the state at the start, is what the processor has done. */
+static void check_emulation(const struct trial *trial, const struct outcome *bare, struct verdict *verdict)
+{
+    struct tl_emulation emulation;
+    uint64_t rsp = trial->cpu.gpr[RSP], rip, value, pushed;
+    if (tl_insn_emulation(&trial->insn, &emulation) != 0 || bare->signal != SIGTRAP)
+        return;
+    uint64_t count = counted(trial, &emulation);
+    bool holds = condition_holds(emulation.condition, trial->cpu.flags);
+    bool zero = emulation.narrow ? !(uint32_t)count : !count;
+    switch (emulation.op) {
+    case TL_EMULATE_BRANCH:
+        rip = holds ? emulation.target : emulation.next;
+        break;
+    case TL_EMULATE_LOOP:
+        rip = !zero && holds ? emulation.target : emulation.next;
+        break;
+    case TL_EMULATE_JUMP_ZERO:
+        rip = zero ? emulation.target : emulation.next;
+        break;
+    case TL_EMULATE_RET:
+        if (!memory_at(trial, rsp, &rip))
+            return;
+        rsp += 8u + emulation.release;
+        break;
+    case TL_EMULATE_JUMP_INDIRECT:
+    case TL_EMULATE_CALL_INDIRECT:
+        if (!operand_of(trial, &emulation, &value))
+            return;
+        rip = value;
+        break;
+    default:
+        rip = emulation.target;
+    }
+    if (emulation.op == TL_EMULATE_CALL || emulation.op == TL_EMULATE_CALL_INDIRECT) {
+        rsp -= 8;
+        memcpy(&pushed, bare_stack + (rsp - trial->place->stack), sizeof pushed);
+        if (pushed != emulation.next)
+            fail(verdict, "emulated, %#lx is pushed, bare %#lx", emulation.next, pushed);
+    }
+    verdict->emulated = true;
+    if (rip + 1 != bare->cpu.rip || rsp != bare->cpu.gpr[RSP] || count != bare->cpu.gpr[RCX])
+        fail(verdict, "emulated: rip %#lx rsp %#lx rcx %#lx, bare %#lx %#lx %#lx", rip, rsp, count, bare->cpu.rip - 1,
+             bare->cpu.gpr[RSP], bare->cpu.gpr[RCX]);
+}
+
 static void check_room(const struct trial *trial, int room, const struct outcome *bare, struct verdict *verdict)
 {
     struct tl_copy copy;
@@ -302,6 +398,7 @@ void trial_run(struct trial *trial, struct verdict *verdict)
     check_target(trial, &bare, verdict);
     memcpy(bare_data, at(trial->place->data), DATA_SIZE);
     memcpy(bare_stack, at(trial->place->stack), STACK_SIZE);
+    check_emulation(trial, &bare, verdict);
     for (int room = 0; room < ROOM_COUNT; room++)
         check_room(trial, room, &bare, verdict);
 }

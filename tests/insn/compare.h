@@ -14,6 +14,7 @@ struct verdict {
     enum tl_why why[ROOM_COUNT]; /* why there is no copy */
     size_t runs;                 /* of the processor, in all */
     size_t marks;                /* stops at a mark, moved to the original and gone on from there */
+    bool emulated;               /* what it does was also worked out from its description */
     bool failed;
     char difference[200]; /* the first one */
 };
