@@ -53,6 +53,10 @@
 #define RECORD_K 2096
 #define RECORD_X87 2160 /* 576 bytes as xsave writes them; aligned to 64 */
 #define RECORD_BYTES 2736
+#define X87_CONTROL RECORD_X87
+#define X87_STATUS (RECORD_X87 + 2)
+#define X87_TAGS (RECORD_X87 + 4) /* a bit for each register that is not empty */
+#define X87_PENDING 0x80          /* of the status: an exception that is not masked */
 
 /* What of the program's flags C code must not see set: TF, DF, NT, AC. */
 #define ODD_FLAGS 0x44500
@@ -63,5 +67,6 @@
 #define STATE_K 0x20
 #define STATE_ZMM_UPPER 0x40
 #define STATE_ZMM_HIGH 0x80
+#define STATE_X87_EMPTY 0x10000 /* not of XCR0: the x87 stack was empty */
 
 #endif

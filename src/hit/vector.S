@@ -7,7 +7,9 @@
  * would do for the program, but leaves registers in use that it had not used, and its own code slower.
  *
  * The handlers begin with an empty x87 stack, as their ABI has it, and with the program's control words. The x87 unit
- * has no cheap way in and out, but hardly any thread has it in use.
+ * has no cheap way in and out, and once used it stays in use; but its stack is nearly always empty. Then nothing of it
+ * is loaded that was not changed: if status and control are the same, the stack is again empty, and what lies in empty
+ * registers is nobody's.
  *
  * In: rbx, the record. Clobber rax, rcx, rdx and flags.
  */
@@ -76,18 +78,21 @@
 7:  test eax, STATE_X87
     jnz 8f
     ret
-8:  fnstcw [rbx + RECORD_X87]
-    cmp dword ptr [rip + tl_vector_has_xsave], 0
-    je 9f
+8:  cmp dword ptr [rip + tl_vector_has_xsave], 0
+    je 1f
     mov eax, STATE_X87
     xor edx, edx
     xsave64 [rbx + RECORD_X87]
-    fninit
-    fldcw [rbx + RECORD_X87]
+    jmp 2f
+1:  fxsave64 [rbx + RECORD_X87]
+2:  cmp byte ptr [rbx + X87_TAGS], 0
+    jne 3f
+    test byte ptr [rbx + X87_STATUS], X87_PENDING
+    jnz 3f
+    or dword ptr [rbx + RECORD_IN_USE], STATE_X87_EMPTY
     ret
-9:  fxsave64 [rbx + RECORD_X87]
-    fninit
-    fldcw [rbx + RECORD_X87]
+3:  fninit
+    fldcw [rbx + X87_CONTROL]
     ret
     .cfi_endproc
     .size tl_vector_save, . - tl_vector_save
@@ -150,15 +155,24 @@
     ldmxcsr [rbx + RECORD_MXCSR]
 1:  ret
 .Lrestore_x87:
-    cmp dword ptr [rip + tl_vector_has_xsave], 0
-    je 1f
+    test edx, STATE_X87_EMPTY
+    jz 1f
+    fnstsw ax
+    cmp ax, [rbx + X87_STATUS]
+    jne 1f
+    fnstcw [rbx + RECORD_MXCSR_NOW]
+    mov ax, [rbx + RECORD_MXCSR_NOW]
+    cmp ax, [rbx + X87_CONTROL]
+    je .Lx87_is_back
+1:  cmp dword ptr [rip + tl_vector_has_xsave], 0
+    je 2f
     mov ecx, edx
     mov eax, STATE_X87
     xor edx, edx
     xrstor64 [rbx + RECORD_X87]
     mov edx, ecx
     jmp .Lx87_is_back
-1:  fxrstor64 [rbx + RECORD_X87]
+2:  fxrstor64 [rbx + RECORD_X87]
     jmp .Lx87_is_back
     .cfi_endproc
     .size tl_vector_restore, . - tl_vector_restore
