@@ -167,15 +167,19 @@ struct tl_broker {
 
 /* ---- entry points, not to be called from C. In the blob: tl_blob_broker() and so on give their offsets ---- */
 
-extern void tl_broker_entry(void); /* the handler of the five */
-extern void tl_broker_pass(void);  /* the handler of other signals, where the program's has SEGV or BUS in its mask */
-extern void tl_broker_restorer(void); /* the sa_restorer of the five */
-extern void tl_guard_entry(void); /* tl_guard_hook.routine (src/probe/hook.h); its context is the broker's address */
+#define TL_ENTRY __attribute__((visibility("hidden")))
+
+extern TL_ENTRY void tl_broker_entry(void); /* the handler of the five */
+extern TL_ENTRY void
+tl_broker_pass(void); /* the handler of other signals, where the program's has SEGV or BUS in its mask */
+extern TL_ENTRY void tl_broker_restorer(void); /* the sa_restorer of the five */
+extern TL_ENTRY void
+tl_guard_entry(void); /* tl_guard_hook.routine (src/probe/hook.h); its context is the broker's address */
 /* A thread that a guard has sent to sleep stands at tl_guard_asleep, with rsp at a struct tl_hit_regs: the program's
  * registers, rip behind its `syscall`, rax the number. Moved to rip - 2 with these it makes its call again. */
-extern void tl_guard_asleep(void);
+extern TL_ENTRY void tl_guard_asleep(void);
 /* Linked, the entry points find the broker here. (In the blob it is in the head: tl_blob_set_broker.) */
-extern struct tl_broker *tl_broker_here __attribute__((visibility("hidden")));
+extern TL_ENTRY struct tl_broker *tl_broker_here;
 
 /* ---- for the runtime ---- */
 

@@ -392,17 +392,6 @@ int broker_check_same_end(void (*program)(void))
     return check(program, false);
 }
 
-int64_t sys(long number, ...)
-{
-    uint64_t a[6];
-    va_list list;
-    va_start(list, number);
-    for (int i = 0; i < 6; i++)
-        a[i] = va_arg(list, uint64_t);
-    va_end(list);
-    return subject_syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]);
-}
-
 struct tl_sigaction broker_action(broker_handler *handler, uint64_t flags, uint64_t mask_of)
 {
     bool is_guarded = mode_now == MODE_GUARDED && !broker_use_plain_restorer;

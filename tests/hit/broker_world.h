@@ -49,7 +49,9 @@ void broker_set_trap(uint64_t addr, uint32_t how, uint64_t to);
 void broker_poke(uint64_t addr, uint8_t byte);
 
 /* System calls of the program, guarded. */
-int64_t sys(long number, ...);
+#define sys(...) SYSTEM_CALL(__VA_ARGS__, 0, 0, 0, 0, 0, 0)
+#define SYSTEM_CALL(number, a, b, c, d, e, f, ...)                                                                     \
+    subject_syscall((number), (uint64_t)(a), (uint64_t)(b), (uint64_t)(c), (uint64_t)(d), (uint64_t)(e), (uint64_t)(f))
 extern int broker_use_plain_restorer;
 typedef void broker_handler(int number, struct tl_siginfo *info, struct tl_context *context);
 struct tl_sigaction broker_action(broker_handler *handler, uint64_t flags, uint64_t mask);
