@@ -119,6 +119,19 @@ static char state_of(struct tl_world *w, pid_t tid)
     return length ? text[length + 1] : 0;
 }
 
+static bool is_traced(struct tl_world *w, pid_t tid)
+{
+    static const char key[] = "\nTracerPid:\t";
+    char text[LIST_BYTES];
+    size_t length = read_of(w, tid, "status", text, sizeof text), matched = 0;
+    for (size_t i = 0; i < length; i++) {
+        if (matched == sizeof key - 1)
+            return text[i] != '0';
+        matched = text[i] == key[matched] ? matched + 1 : text[i] == key[0];
+    }
+    return false;
+}
+
 static struct tl_world_task *known(struct tl_world *w, pid_t tid)
 {
     for (size_t i = w->count; i-- > 0;) {
@@ -138,7 +151,9 @@ static long seize(struct tl_world *w, pid_t tid, bool outside)
     long result = trace(PTRACE_SEIZE, tid, NULL, NULL);
     if (result) {
         char state = outside ? 0 : state_of(w, tid);
-        return state == 0 || state == 'Z' || state == 'X' ? 0 : result == -ESRCH ? -EPERM : result;
+        if (state == 0 || state == 'Z' || state == 'X')
+            return 0;
+        return is_traced(w, tid) ? -EBUSY : result == -ESRCH ? -EPERM : result;
     }
     struct tl_world_task *task = &w->tasks[w->count++];
     task->tid = tid;

@@ -146,30 +146,12 @@ static int stop_once(struct tl_world **out)
     return result;
 }
 
-static bool is_traced(void)
-{
-    char text[2048];
-    static const char key[] = "\nTracerPid:\t";
-    long fd = CALL(SYS_openat, AT_CURRENT, "/proc/thread-self/status", 02000000, 0);
-    long length = fd < 0 ? fd : CALL(SYS_read, fd, text, sizeof text);
-    if (fd >= 0)
-        CALL(SYS_close, fd);
-    for (long i = 0; i + (long)sizeof key <= length; i++) {
-        size_t k = 0;
-        while (k < sizeof key - 1 && text[(size_t)i + k] == key[k])
-            k++;
-        if (k == sizeof key - 1)
-            return text[(size_t)i + k] != '0';
-    }
-    return false;
-}
-
 int tl_world_stop(struct tl_world **world)
 {
     for (unsigned turn = 0;; turn++) {
         int result = stop_once(world);
         if (result != -EAGAIN || turn == TRIES)
-            return result == -EPERM && is_traced() ? -EBUSY : result;
+            return result;
         struct timespec t = {0, (long)(turn + 1) * 1000000};
         CALL(SYS_nanosleep, &t, NULL);
     }
