@@ -27,7 +27,15 @@
  * copies, and of exits, the counter means nothing: that hit was missed before.
  *
  * A handler that is left by longjmp (which it may not) is noticed by the thread's next hits: its frame, named by the
- * record, is overwritten. See call_nested.c.
+ * record, is overwritten. See record.c.
+ *
+ * The frame of a hit lies on the program's stack, below the red zone, and takes less than 300 bytes; with a record that
+ * is busy or not there yet about as much again. Handlers must not write below the red zone of the stack that they were
+ * hit on, 128 bytes below regs->rsp. Where the program goes on with another rsp, the 136 bytes below that are written
+ * to.
+ *
+ * What a hit costs: about as much as saving the registers by hand does, whichever stack its handlers run on. Keeping
+ * the vector state takes about four times that; in a thread that has ever used its x87 unit, as much again thrice.
  *
  * Limits. Tasks made by a raw clone with the C library's thread pointer unset must not hit; two tasks that run at once
  * with the same thread pointer count as one thread. AMX tiles are not kept.
@@ -53,9 +61,10 @@ void tl_call_enter(void);
 /* Where stubs lead (tl_call_return_stub). Not to be called from C. */
 void tl_call_returned(void);
 
-/* Once, before the first hit. Not safe against hits. */
+/* Once, before the first hit. Not safe against hits. The functions are called on hits, perhaps with the program's
+ * vector registers still in place: they are built for general registers only, and async-signal-safe. */
 struct tl_call_platform {
-    /* Read a word that may not be there; whether it was. Called on hits: async-signal-safe. NULL: simply read. */
+    /* Read a word that may not be there; whether it was. NULL: simply read. */
     bool (*peek)(uint64_t addr, uint64_t *word);
     /* The same for instructions that transfer control, see src/hit/emulate.h; 0 or -EFAULT. NULL: post handlers of such
      * instructions do not run. */

@@ -193,24 +193,27 @@ static ON_HIT int64_t make_room(struct tl_call_return *calls, uint64_t rsp)
 
 void ON_HIT tl_call_enters(struct tl_call_return *calls, struct tl_regs *regs)
 {
-    uint64_t *return_address = (uint64_t *)regs->rsp;
+    uint64_t *return_address = (uint64_t *)regs->rsp, return_to = *return_address, stub = calls->shape.stub;
     int64_t at = make_room(calls, regs->rsp);
     if (at < 0) {
         __atomic_fetch_add(&calls->missed, 1, __ATOMIC_RELAXED);
         return;
     }
     struct instance *instance = instance_at(calls, (uint32_t)at);
+    if (stub &&
+        return_to == stub) /* a followed call has jumped here: this one takes its place, which make_room found */
+        return_to = instance->shown.return_to;
     instance->shown.probe = calls->shape.probe;
     instance->shown.data = instance->data;
-    instance->shown.return_to = *return_address;
+    instance->shown.return_to = return_to;
     instance->shown.value_known = 0;
     instance->shown.reserved = 0;
     instance->given_up = 0;
     uint64_t key = key_of(regs->rsp, ++instance->turn);
     __asm__("mov %%fs:0, %0" : "=r"(instance->thread));
     bool wanted = !calls->shape.entry || !calls->shape.entry(&instance->shown, regs);
-    if (wanted && calls->shape.stub)
-        *return_address = calls->shape.stub;
+    if (stub)
+        *return_address = wanted ? stub : return_to;
     __atomic_store_n(&calls->keys[at], wanted ? key : FREE, __ATOMIC_RELEASE);
 }
 

@@ -111,6 +111,41 @@ static void calls_are_seen(bool rewrite)
     free(calls);
 }
 
+static int refuse_at; /* which entry is refused; 0: none */
+
+static int enter_again(struct tl_return_instance *instance, struct tl_regs *regs)
+{
+    (void)instance, (void)regs;
+    return (int)++entries == refuse_at;
+}
+
+static void come_back(struct tl_return_instance *instance, struct tl_regs *regs)
+{
+    (void)instance, (void)regs;
+    returns++;
+}
+
+/* dec rdi; jnz to the hook; ret: a function that calls itself as the last thing it does */
+static void tail_calls_take_the_place_of_their_callers(bool rewrite)
+{
+    static void *code;
+    entry_handler = enter_again;
+    return_handler = come_back;
+    if (!code)
+        code = call_world_code(ENTRY, "\x48\xff\xcf\x75\xe3\xc3", 6);
+    for (refuse_at = 0; refuse_at <= 10; refuse_at++) {
+        make(4, rewrite);
+        call_world_function(code)(10, 0);
+        assert_int_equal(entries, 10);
+        assert_int_equal(returns, rewrite && refuse_at != 10);
+        assert_int_equal(tl_call_return_missed(calls), 0);
+        put(ENTRY, TL_CALL_ENTRY);
+        free(calls);
+    }
+    entry_handler = enters;
+    return_handler = leaves;
+}
+
 static int depth;
 
 static void recurse(void)
@@ -253,6 +288,11 @@ static void test_seen(void **unused)
     (void)unused;
     both_ways(calls_are_seen);
 }
+static void test_tail_calls(void **unused)
+{
+    (void)unused;
+    both_ways(tail_calls_take_the_place_of_their_callers);
+}
 static void test_recursion(void **unused)
 {
     (void)unused;
@@ -277,8 +317,8 @@ static void test_threads(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_seen),       cmocka_unit_test(test_recursion), cmocka_unit_test(test_longjmp),
-        cmocka_unit_test(test_coroutines), cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_seen),    cmocka_unit_test(test_tail_calls), cmocka_unit_test(test_recursion),
+        cmocka_unit_test(test_longjmp), cmocka_unit_test(test_coroutines), cmocka_unit_test(test_threads),
     };
     call_world_make(16);
     return cmocka_run_group_tests(tests, NULL, NULL);
