@@ -14,6 +14,7 @@
 
 #include <cpuid.h>
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -63,11 +64,20 @@ static void say_notice(void *context, const char *text)
         complain("%s", text);
 }
 
+/* Why it was not to be. The caller says it, if it is worth saying. */
+static void __attribute__((format(printf, 2, 3))) trouble(struct placed *placed, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(placed->trouble, sizeof placed->trouble, format, args);
+    va_end(args);
+}
+
 static int read_modules(struct placed *placed)
 {
     struct tl_error error;
     if (tl_modules_read(tl_remote_facts(placed->remote)->pid, &placed->modules, &error)) {
-        complain("%s", error.text);
+        trouble(placed, "%s", error.text);
         return EXIT_FAILED;
     }
     return 0;
@@ -123,7 +133,7 @@ static int assemble(struct placed *placed, const struct options *options, bool c
             tl_spec_complain(failed->text, &error, text, sizeof text);
             fputs(text, stderr);
         } else
-            complain("%s", error.text);
+            trouble(placed, "%s", error.text);
         return failed ? EXIT_USAGE : EXIT_FAILED;
     }
     return 0;
@@ -135,7 +145,7 @@ static int read_areas(struct placed *placed, struct tl_area **areas, size_t *cou
     struct tl_remote_area *maps;
     struct tl_error error;
     if (tl_remote_areas(placed->remote, &maps, count, &error)) {
-        complain("%s", error.text);
+        trouble(placed, "%s", error.text);
         return EXIT_FAILED;
     }
     *areas = calloc(*count + 1, sizeof **areas); /* one more for the runtime */
@@ -151,7 +161,7 @@ static int read_areas(struct placed *placed, struct tl_area **areas, size_t *cou
     }
     tl_remote_areas_free(maps);
     if (!*areas) {
-        complain("out of memory");
+        trouble(placed, "out of memory");
         return EXIT_FAILED;
     }
     return 0;
@@ -257,7 +267,7 @@ static int try_plan(struct placed *placed, const struct options *options)
     if (!error)
         error = arming_tables(placed);
     if (error) {
-        complain("the probes cannot be planned: %s", strerror(-error));
+        trouble(placed, "the probes cannot be planned: %s", strerror(-error));
         return EXIT_FAILED;
     }
     error = tl_selection_settle(&placed->selection);
@@ -268,7 +278,7 @@ static int try_plan(struct placed *placed, const struct options *options)
 
     struct tl_error why;
     if (grow_pool(placed, &why)) {
-        complain("%s", why.text);
+        trouble(placed, "%s", why.text);
         return EXIT_FAILED;
     }
     error = carry_out(placed);
@@ -280,7 +290,7 @@ static int try_plan(struct placed *placed, const struct options *options)
     }
     if (is_overtaken(error))
         return -ESTALE;
-    complain("the probes cannot be placed: %s", tl_remote_last_error(placed->remote));
+    trouble(placed, "the probes cannot be placed: %s", tl_remote_last_error(placed->remote));
     return EXIT_FAILED;
 }
 
@@ -291,12 +301,12 @@ static int place_selected(struct placed *placed, const struct wish *wish)
     struct tl_error error;
     placed->blob = malloc(tl_blob_size);
     if (!placed->blob) {
-        complain("out of memory");
+        trouble(placed, "out of memory");
         return EXIT_FAILED;
     }
     int status = assemble(placed, options, wish->count);
     if (!status && make_region(placed, &error)) {
-        complain("%s", error.text);
+        trouble(placed, "%s", error.text);
         status = EXIT_FAILED;
     }
     for (int tries = 0; !status && tries < PLAN_TRIES; tries++) {
@@ -313,7 +323,7 @@ static int place_selected(struct placed *placed, const struct wish *wish)
             return status;
     }
     if (!status) {
-        complain("the probes cannot be placed: the program keeps mapping memory where they would go");
+        trouble(placed, "the probes cannot be placed: the program keeps mapping memory where they would go");
         status = EXIT_FAILED;
     }
     return status;
@@ -326,7 +336,7 @@ static int select_matching(struct placed *placed, const struct wish *wish, size_
     size_t *index = calloc(wish->spec_count, sizeof *index), failed = 0;
     struct tl_error error;
     if (!left || !index) {
-        complain("out of memory");
+        trouble(placed, "out of memory");
         free(left);
         free(index);
         return EXIT_FAILED;
@@ -356,7 +366,7 @@ static int select_all(struct placed *placed, const struct wish *wish)
     struct tl_error error;
     if (!select_probes(placed, wish, wish->specs, wish->spec_count, &failed, &error))
         return 0;
-    complain("%s: %s", wish->specs[failed]->text, error.text);
+    trouble(placed, "%s: %s", wish->specs[failed]->text, error.text);
     return EXIT_FAILED;
 }
 
@@ -398,7 +408,7 @@ static int place(struct placed *placed, struct wish *wish)
         if (status != -ESTALE)
             return status;
         if (tries + 1 == LOOK_TRIES || start_over(placed)) {
-            complain("%s", why.text);
+            trouble(placed, "%s", why.text);
             return EXIT_FAILED;
         }
         wish->again = true;

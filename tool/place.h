@@ -24,14 +24,16 @@ struct placed {
     struct tl_applied applied;
     uint8_t *blob;
     uint64_t placing_ns;   /* how long it took */
+    char trouble[512];     /* why it could not be done */
     bool in_place;         /* applied and not yet removed */
     bool stuck;            /* could not be removed: what is shared has to stay too */
     struct placed *lender; /* a fork child's: modules to plan are those of its parent, and only lent */
     size_t borrowers;      /* the other way round: place_free only when none is left */
 };
 
-/* Select and place the probes of `specs`. On failure the reason has been said on stderr and the exit status is
- * returned; nothing is left in the target. Refused probes stay in placed->selection with their reasons. */
+/* Select and place the probes of `specs`. On failure the exit status is returned, and the reason stands in
+ * placed->trouble unless it has been said; nothing is left in the target. Refused probes stay in placed->selection with
+ * their reasons. */
 int place_probes(struct placed *placed, const struct options *options, const struct tl_spec *const *specs,
                  size_t spec_count, bool count);
 

@@ -56,7 +56,9 @@ static int place_first(struct processes *processes, struct process *process)
                                                          processes->matched)
                                  : place_probes(placed, options, processes->specs, options->spec_count, count);
     if (!status)
-        status = report_refusals(processes->report, placed);
+        return report_refusals(processes->report, placed);
+    if (*placed->trouble)
+        complain("%s", placed->trouble);
     return status;
 }
 
@@ -137,33 +139,41 @@ static void came_late(struct tl_remote *remote)
     tl_remote_close(remote);
 }
 
+static int place_one(struct processes *processes, struct process *process, struct process *parent)
+{
+    const struct options *options = processes->options;
+    struct placed *placed = &process->placed;
+    if (parent && place_copy(placed, &parent->placed) == 0)
+        return 0;
+    int status = place_probes_followed(placed, options, processes->specs, options->spec_count, processes->report->count,
+                                       processes->matched);
+    if (!status && placed->selection.probe_count)
+        report_refusals(processes->report, placed);
+    return status;
+}
+
 /* A process that is only known to us so that it can be let go in the end has nothing in place. */
 static void came(struct processes *processes, const struct tl_follow_event *event)
 {
+    struct tl_remote *remote = event->remote;
     if (processes->removed) {
-        came_late(event->remote);
+        came_late(remote);
         return;
     }
-    const struct options *options = processes->options;
-    struct process *process = add(processes, event->remote), *parent = find(processes, event->forked_from);
-    bool count = processes->report->count;
-    if (event->failed && event->error.code != -ESRCH && !options->quiet)
-        complain("process %d goes on without probes: %s", tl_remote_facts(event->remote)->pid, event->error.text);
-    if (process && !event->failed && !(parent && place_copy(&process->placed, &parent->placed) == 0)) {
-        int status = place_probes_followed(&process->placed, options, processes->specs, options->spec_count, count,
-                                           processes->matched);
-        if (!status && process->placed.selection.probe_count)
-            report_refusals(processes->report, &process->placed);
-        if (status && !options->quiet)
-            complain("process %d goes on without probes", tl_remote_facts(event->remote)->pid);
-    }
+    struct process *parent = find(processes, event->forked_from), *process = add(processes, remote);
+    bool failed = !process || event->failed || place_one(processes, process, parent);
+    if (failed && !processes->options->quiet && !tl_follow_is_dying(remote))
+        complain("process %d goes on without probes: %s", tl_remote_facts(remote)->pid,
+                 event->failed ? event->error.text
+                 : process     ? process->placed.trouble
+                               : "out of memory");
     if (process && process->placed.in_place)
         report_add(processes->report, &process->source, &process->placed);
     else
-        tl_remote_remove(event->remote, NULL); /* what it took to come to its entry */
-    tl_remote_release(event->remote, NULL);
+        tl_remote_remove(remote, NULL); /* what it took to come to its entry */
+    tl_remote_release(remote, NULL);
     if (!process)
-        tl_remote_close(event->remote);
+        tl_remote_close(remote);
 }
 
 /* What was kept for borrowers goes when they have gone; the first stays, to be waited for. */

@@ -80,6 +80,21 @@ def test_a_program_with_the_rights_of_its_owner():
     assert counts["step"] == 14, counts
 
 
+def test_children_that_are_killed_are_no_trouble():
+    done = run_with_file(*COUNT, "--", SELF, "kill", 150, 10).expect(0)
+    assert done.err == "", done.err
+    assert done.counts()["step"] >= 7
+
+
+def test_name_spaces():
+    command = ["unshare", "-p", "-f"] if os.geteuid() == 0 else ["unshare", "-U", "-r", "-p", "-f"]
+    if subprocess.run([*command, "true"], stderr=subprocess.DEVNULL).returncode:
+        raise Skip("no name spaces here")
+    done = run_with_file("trace", "--json", "-f", "-e", "EXE!step", "--", *command, SELF, "forks", 2, 10).expect(0)
+    assert len(done.hits()) == 2 * 2 * 10 + 7
+    assert all(hit["pid"] != 1 and hit["tid"] == hit["pid"] for hit in done.hits()), "numbers are of our name space"
+
+
 def test_programs_that_confine_themselves():
     command = ("count", "--json", "-f", "-e", "EXE!called")
     script = f"printf 'filter\\ncall 10\\n' | {target('confined')}; echo $?"

@@ -437,6 +437,20 @@ int tl_follow_wait(struct tl_follow *f, int timeout_us)
     return n == 0 || read(f->children, &info, sizeof info) > 0 || errno == EAGAIN ? 0 : -errno;
 }
 
+/* Only a kill takes a task out of its stop. */
+static int on_dying(struct tl_remote *r, void *unused)
+{
+    unsigned long message;
+    (void)unused;
+    return r->reaped || r->task_count == 0 ||
+           (ptrace(PTRACE_GETEVENTMSG, r->tasks[0].tid, NULL, &message) != 0 && errno == ESRCH);
+}
+
+bool tl_follow_is_dying(struct tl_remote *r)
+{
+    return tl_on_tracer(r, on_dying, NULL) == 1;
+}
+
 bool tl_follow_first_ended(const struct tl_follow *f, int *status)
 {
     *status = f->first_status;

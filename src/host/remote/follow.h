@@ -45,6 +45,9 @@ int tl_follow_wait(struct tl_follow *f, int timeout_us);
 /* What has happened, one event a call. False: nothing more. */
 bool tl_follow_next(struct tl_follow *f, struct tl_follow_event *event);
 
+/* Whether a process that stands still has been killed meanwhile: then what could not be done to it is no failure. */
+bool tl_follow_is_dying(struct tl_remote *r);
+
 /* Whether the first process has ended, whatever it ran last; and its wait status. */
 bool tl_follow_first_ended(const struct tl_follow *f, int *status);
 /* Once all have been let go: wait for that, up to timeout_us. False where it is not so yet, or we are not the parent.

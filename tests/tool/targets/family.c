@@ -12,6 +12,7 @@
  *     headless CHILDREN CALLS   forks from a second thread, after the first one has ended
  *     exec-thread SELF CALLS    becomes "steps CALLS", from a second thread
  *     user SELF                 becomes "user"; without SELF it says whose rights it has
+ *     kill CHILDREN CALLS       children are killed at once, or a little later
  *     orphan FILE CALLS         a child outlives its parent, calls then, and makes FILE
  *     chain FILE LENGTH CALLS   each calls, makes the next one and ends at once; the last one makes FILE
  *     busy FILE CHILDREN CALLS  children and theirs call until there is FILE.end; then each adds an x to FILE if all
@@ -82,6 +83,19 @@ static void in_thread(long children, long calls)
     pthread_create(&thread, NULL, forking, NULL);
     steps(calls);
     pthread_join(thread, NULL);
+}
+
+static void kill_children(long children, long calls)
+{
+    for (long i = 0; i < children; i++) {
+        pid_t child = fork();
+        if (child == 0)
+            for (;;)
+                steps(calls);
+        nanosleep(&(struct timespec){.tv_nsec = i % 16 * 200000}, NULL);
+        kill(child, SIGKILL);
+        reap();
+    }
 }
 
 static void *exec_in_thread(void *words)
@@ -208,6 +222,8 @@ static void carry(char **words, int count)
         in_thread(first, second);
     } else if (!strcmp(words[0], "threads") && count > 3) {
         in_threads(first, second, atol(words[3]));
+    } else if (!strcmp(words[0], "kill")) {
+        kill_children(first, second);
     } else if (!strcmp(words[0], "headless")) {
         headless(first, second);
     } else if (!strcmp(words[0], "clone")) {
