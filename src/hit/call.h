@@ -34,8 +34,8 @@
  * hit on, 128 bytes below regs->rsp. Where the program goes on with another rsp, the 136 bytes below that are written
  * to.
  *
- * What a hit costs: about as much as saving the registers by hand does, whichever stack its handlers run on. Keeping
- * the vector state takes about four times that; in a thread that has ever used its x87 unit, as much again thrice.
+ * What a hit costs: little more than saving all registers by hand does. Keeping the vector state makes it about four
+ * times that; in a thread that has ever used its x87 unit, about twelve times.
  *
  * Limits. Tasks made by a raw clone with the C library's thread pointer unset must not hit; two tasks that run at once
  * with the same thread pointer count as one thread. AMX tiles are not kept.
