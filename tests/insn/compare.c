@@ -386,7 +386,7 @@ void trial_run(struct trial *trial, struct verdict *verdict)
 {
     static struct outcome bare;
     *verdict = (struct verdict){0};
-    if (trial->insn.why != TL_WHY_NONE) {
+    if (trial->insn.why != TL_WHY_NONE && trial->insn.why != TL_WHY_TRAP_INSN) {
         verdict->why[ROOM_NEAR] = verdict->why[ROOM_FAR] = trial->insn.why;
         return;
     }

@@ -91,6 +91,10 @@ static const struct {
     ROW(0x5c),                                           /* pop rsp */
     ROW(0x8f, 0x44, 0x24, 8),                            /* pop [rsp + 8]: rsp as it is afterwards */
     ROW(0x66, 0x66, 0x0f, 0x05),                         /* syscall with prefixes */
+    ROW(0xcc),                                           /* int3 */
+    ROW(0xf1),                                           /* int1 */
+    ROW(0xcd, 0x03),                                     /* int 3 */
+    ROW(0xc7, 0xf8, 0x10, 0, 0, 0),                      /* xbegin */
     ROW(0xcd, 0x80),                                     /* int 0x80 */
     ROW(0xcd, 0x04),                                     /* int 4: returns behind itself */
     ROW(0xcd, 0x29),                                     /* int 0x29: faults */
