@@ -7,6 +7,8 @@
  * tl_broker, in private memory that the host provides; a fork child has its own copy. Hosts fill it in, and read it,
  * with the functions at the end, which are pure and for hosted code; for another process they work on a copy of it.
  *
+ * Nothing of it is for the program's threads to wait on: the one lock is held with all signals blocked.
+ *
  * How to arm. (1) Trampolines, tables and the broker's memory are in place. (2) tl_broker_init; tl_broker_publish.
  * (3) With all other threads stopped, or before there are any: for each signal 1 to 64, read the kernel's action, ask
  * tl_broker_adopt_action, and where it says so set what it gave. (4) For each thread that has SIGTRAP blocked:
@@ -23,6 +25,21 @@
  * written, and stays until the original byte is back and every thread has passed a barrier; then it may become GONE
  * (not before: a GONE trap whose int3 still stands is taken for the program's own). An image that was replaced may be
  * read until every thread has passed a barrier outside of the broker: keep it, or reuse it late.
+ *
+ * How it is done: broker.c (what a signal is), broker_deliver.c (giving it to the program), broker_pending.c (SIGTRAP
+ * that is blocked), guard.c, guard_action.c, guard_wait.c (system calls), broker_caller.c (whose threads these are).
+ *
+ * Limits, where a program is not quite as without us:
+ *   - A fault in a displaced instruction while its signal is blocked kills as it should; the core dump has it in the
+ * copy.
+ *   - signalfd never shows a SIGTRAP; it stays pending for sigtimedwait and for being unblocked.
+ *   - In a handler of a signal other than the five whose mask holds SIGTRAP, SIGTRAP is not blocked.
+ *   - A SIGTRAP for the whole process that meets a thread which blocks it goes on to a thread that waits for it, or is
+ *     known to have it unblocked; a thread that has never come to a guard is not known.
+ *   - Signals of the five that the program ignores, sent by somebody, end sleeps that no signal handler lets restart.
+ *   - A signal handler is asked for 1,300 bytes more of its stack, for the time of the broker's look.
+ *   - clone3 with CLONE_CLEAR_SIGHAND fails with ENOSYS, and the C library takes another way. Shadow stacks (CET) are
+ *     not supported: hosts have to refuse.
  */
 #ifndef TRAPLINE_BROKER_H
 #define TRAPLINE_BROKER_H
