@@ -17,7 +17,7 @@
 #include "hit/broker.h"
 #include "notifiers.h"
 
-enum { PAGE = 4096, POOL = 256, POOL_LEAST = 64 };
+enum { PAGE = 4096, POOL = 256, POOL_LEAST = 64, GUARD_INSTALL = 102 /* of madvise */, ARM_ATTEMPTS = 3 };
 
 struct engine engine;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -60,6 +60,14 @@ static void *map(size_t size)
     return at < 0 && at > -PAGE ? NULL : (void *)(uintptr_t)at; /* NOLINT: an address */
 }
 
+/* Make a page one that cannot be accessed; by preference (Linux 6.13) without mappings of its own, since there are
+ * hundreds. Where it cannot be done, it has to do without. */
+static void guard(const char *page)
+{
+    if (tl_self_call(SYS_madvise, (long)(uintptr_t)page, PAGE, GUARD_INSTALL, 0, 0, 0))
+        tl_self_call(SYS_mprotect, (long)(uintptr_t)page, PAGE, PROT_NONE, 0, 0, 0);
+}
+
 /* See that threads find records. Blocks begin with a page that stops a handler which needs too much stack. */
 static int provide_records(void)
 {
@@ -75,8 +83,7 @@ static int provide_records(void)
         return -ENOMEM;
     }
     for (size_t i = 0; i < POOL; i++)
-        if (tl_self_call(SYS_mprotect, (long)(uintptr_t)(memory + i * TL_CALL_THREAD_BYTES), PAGE, PROT_NONE, 0, 0, 0))
-            break; /* out of mappings: it serves without */
+        guard(memory + i * TL_CALL_THREAD_BYTES);
     struct tl_self_range stacks = {(uintptr_t)memory, (uintptr_t)memory + memory_size};
     if (tl_self_add_stacks(engine.self, &stacks)) {
         tl_self_call(SYS_munmap, (long)(uintptr_t)pool, (long)pool_size, 0, 0, 0, 0);
@@ -106,8 +113,20 @@ static int open_host(struct tl_error *error)
     return 0;
 }
 
-/* Arming fails for good where the threads cannot be stopped. Where a guard is impossible, there are probes without
- * traps. */
+static int refresh_guards(struct tl_error *error)
+{
+    const struct tl_site **guards = NULL;
+    size_t count = 0;
+    if (tl_self_guards(engine.self, &guards, &count))
+        return tl_fail(error, -ENOMEM, "out of memory");
+    free(engine.guards);
+    engine.guards = guards;
+    engine.guard_count = count;
+    return 0;
+}
+
+/* Where a guard is impossible there are probes without traps; that is tried again a few times, since it may have been
+ * for want of memory. Other failures are the caller's. */
 static int arm(struct tl_error *error)
 {
     unsigned long long adds = engine.modules.adds, subs = engine.modules.subs;
@@ -115,27 +134,21 @@ static int arm(struct tl_error *error)
     int code = modules_refresh(&engine.modules, error);
     if (code)
         return code;
-    if (known && adds == engine.modules.adds && subs == engine.modules.subs && engine.asked)
+    bool same = known && adds == engine.modules.adds && subs == engine.modules.subs;
+    if (same && (engine.traps || engine.arm_failures >= ARM_ATTEMPTS))
         return 0;
     code = tl_self_arm(engine.self, &engine.modules.loaded, error);
-    if (code == -EPERM || code == -EAGAIN || code == -ENOMEM || code == -EMFILE) {
-        modules_forget(&engine.modules); /* so that it is tried again */
-        return code;
-    }
-    const struct tl_site **guards = NULL;
-    size_t guard_count = 0;
-    if (tl_self_guards(engine.self, &guards, &guard_count)) {
-        modules_forget(&engine.modules);
-        return tl_fail(error, -ENOMEM, "out of memory");
-    }
-    free(engine.guards);
-    engine.guards = guards;
-    engine.guard_count = guard_count;
-    engine.asked = true;
     engine.traps = tl_self_armed(engine.self);
+    if (!code)
+        code = refresh_guards(error);
+    if (code)
+        modules_forget(&engine.modules); /* so that it is tried again */
     if (engine.traps)
         notifiers_attach(tl_self_broker(engine.self));
-    return 0;
+    if (!code || code == -EPERM || code == -EAGAIN || code == -ENOMEM || code == -EMFILE)
+        return code;
+    engine.arm_failures++;
+    return modules_refresh(&engine.modules, error);
 }
 
 int engine_begin(struct tl_error *error)

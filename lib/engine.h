@@ -143,8 +143,8 @@ struct engine {
     uint32_t *free_indices;
     size_t free_index_count, free_index_room;
     uint32_t next_index;
-    bool asked; /* whether the broker can be armed… */
-    bool traps; /* …and it is */
+    bool traps;            /* the broker is armed */
+    unsigned arm_failures; /* how often that was impossible */
 };
 extern struct engine engine;
 

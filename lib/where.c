@@ -34,6 +34,13 @@ int modules_refresh(struct modules *modules, struct tl_error *error)
     int code = tl_modules_read(getpid(), &now.loaded, error);
     if (code)
         return code;
+    for (size_t i = 0; i < now.loaded.count && !code; i++)
+        if (now.loaded.modules[i].refused.code == -ENOMEM)
+            code = tl_fail(error, -ENOMEM, "out of memory");
+    if (code) {
+        tl_modules_free(&now.loaded);
+        return code;
+    }
     modules_forget(modules);
     *modules = now;
     modules->known = true;
