@@ -101,6 +101,8 @@ static void everything_is_as_it_was_in_the_end(void **unused)
     open_armed(&kit, 8);
     state_take(&between);
     close_disarmed(&kit);
+    assert_int_equal(kit_open(&kit), 0);
+    assert_int_equal(kit_end(&kit), 0);
     state_take(&after);
     assert_non_null(state_differs(&before, &between));
     const char *different = state_differs(&before, &after);

@@ -96,9 +96,9 @@ static void live(long number, unsigned occurrence, int error)
     }
     kit_drop(&kit);
     bool so_far = injected();
-    int result = kit_close(&kit);
+    int result = kit_end(&kit);
     if (result && !so_far && injected())
-        result = kit_close(&kit);
+        result = kit_end(&kit);
     assert_int_equal(result, 0);
 }
 

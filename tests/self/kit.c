@@ -18,6 +18,8 @@ static int say(int code, const struct tl_error *error, const char *what)
     return code;
 }
 
+static struct tl_self *kept;
+
 int kit_open(struct kit *kit)
 {
     struct tl_error error = {0};
@@ -25,6 +27,9 @@ int kit_open(struct kit *kit)
     int code = tl_modules_read(getpid(), &kit->modules, &error);
     if (code)
         return say(code, &error, "modules");
+    kit->self = kept;
+    if (kept)
+        return code;
     struct tl_self_range own = {kit->modules.modules[0].start, kit->modules.modules[0].end};
     code = tl_self_open(&own, 1, &kit->self, &error);
     if (code)
@@ -168,10 +173,21 @@ int kit_close(struct kit *kit)
 {
     struct tl_error error = {0};
     int code = say(tl_self_disarm(kit->self, &error), &error, "disarm");
+    if (code == 0) {
+        kept = kit->self;
+        tl_modules_free(&kit->modules);
+    }
+    return code;
+}
+
+int kit_end(struct kit *kit)
+{
+    struct tl_error error = {0};
+    int code = say(tl_self_disarm(kit->self, &error), &error, "disarm");
     if (code == 0)
         code = say(tl_self_close(kit->self), NULL, "close");
     if (code == 0) {
-        kit->self = NULL;
+        kept = NULL;
         tl_modules_free(&kit->modules);
     }
     return code;

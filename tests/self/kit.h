@@ -46,7 +46,10 @@ int kit_unpublish(struct kit *kit);
 int kit_wait_until_empty(struct kit *kit); /* until no thread is in a trampoline any more; the text is restored */
 void kit_drop(struct kit *kit);            /* the plan: nobody may be inside */
 int kit_arm(struct kit *kit);
-int kit_close(struct kit *kit); /* disarms */
+/* Disarm. The handle stays for the next kit_open: what guards were mapped stays in its place, which threads' stacks may
+ * take otherwise, so that it cannot be had again. */
+int kit_close(struct kit *kit);
+int kit_end(struct kit *kit); /* for good */
 
 /* Whether the subjects' text is as in the file. */
 bool text_is_original(void);
