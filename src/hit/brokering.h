@@ -27,7 +27,7 @@ enum { /* numbers of system calls */
 };
 enum { TL_SIG_BLOCK, TL_SIG_UNBLOCK, TL_SIG_SETMASK };
 enum { TL_ARCH_SET_FS = 0x1002, TL_ARCH_GET_FS = 0x1003 };
-enum { TL_EFAULT = 14, TL_ENOSYS = 38 };
+enum { TL_EPERM = 1, TL_EFAULT = 14, TL_ENOSYS = 38 };
 
 #define TL_TRAP_BIT TL_SIGNAL_BIT(TL_SIGTRAP)
 /* What has to be unblocked for loads that may fault. */

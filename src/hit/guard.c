@@ -14,24 +14,35 @@
 
 enum { PROCESS_VM_READV = 310, PROCESS_VM_WRITEV = 311 };
 
-static bool by_kernel(const struct tl_caller *caller, uint64_t number, uint64_t local, uint64_t remote, uint64_t size)
+/* Where the kernel must not be asked, as in a confined process: with the faults let through for a moment. */
+static __attribute__((noinline)) bool by_force(uint64_t to, uint64_t from, uint64_t size)
 {
-    uint64_t here[2] = {local, size}, there[2] = {remote, size};
-    return (uint64_t)tl_kernel(number, caller->pid, tl_address(here), 1, tl_address(there), 1, 0) == size;
+    uint64_t old;
+    if (tl_mask_change(TL_SIG_UNBLOCK, TL_LOAD_BITS, &old))
+        return false;
+    bool result = tl_fault_copy((void *)to, from, size) == size;
+    tl_mask_change(TL_SIG_SETMASK, old, NULL);
+    return result;
+}
+
+static bool copy_memory(const struct tl_caller *caller, uint64_t number, uint64_t to, uint64_t from, uint64_t size)
+{
+    uint64_t ours[2] = {number == PROCESS_VM_READV ? to : from, size};
+    uint64_t theirs[2] = {number == PROCESS_VM_READV ? from : to, size};
+    if (caller->thread && caller->thread->safe)
+        return tl_fault_copy((void *)to, from, size) == size;
+    int64_t result = tl_kernel(number, caller->pid, tl_address(ours), 1, tl_address(theirs), 1, 0);
+    return result == -TL_EPERM || result == -TL_ENOSYS ? by_force(to, from, size) : (uint64_t)result == size;
 }
 
 bool tl_guard_load(const struct tl_caller *caller, void *to, uint64_t from, size_t size)
 {
-    if (caller->thread && caller->thread->safe)
-        return tl_fault_copy(to, from, size) == size;
-    return by_kernel(caller, PROCESS_VM_READV, tl_address(to), from, size);
+    return copy_memory(caller, PROCESS_VM_READV, tl_address(to), from, size);
 }
 
 bool tl_guard_store(const struct tl_caller *caller, uint64_t to, const void *from, size_t size)
 {
-    if (caller->thread && caller->thread->safe)
-        return tl_fault_store(to, from, size);
-    return by_kernel(caller, PROCESS_VM_WRITEV, tl_address(from), to, size);
+    return copy_memory(caller, PROCESS_VM_WRITEV, to, tl_address(from), size);
 }
 
 /* Whether the kernel would look at the mask at all. */
