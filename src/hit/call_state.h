@@ -54,7 +54,7 @@ struct tl_call_pool {
     struct tl_call_pool *next;
     uint8_t *memory;
     size_t count;
-    uint64_t owners[]; /* the thread's fs base, or 0: free */
+    uint64_t owners[]; /* the thread's fs base and a number, or 0: free */
 };
 
 #define SAME(what, where) _Static_assert((what) == (where), "call_layout.h")

@@ -5,7 +5,8 @@
  *
  * Pools are only ever added, each in front of the others. A place in a pool is owned by a thread's fs base. Two threads
  * that live at the same time do not have the same one; so who finds its own there, without having put it there, finds
- * that of a dead thread, whose stack and thread block it has inherited.
+ * that of a dead thread, whose stack and thread block it has inherited. With that the number in the lowest bits of the
+ * owner changes (fs bases are aligned), so that who has seen the dead one does not take the place from its heir.
  *
  * Busy, but dead. A handler that is left by longjmp does not give the record back. While a hit lives, so does its
  * frame, whichever stack its handlers run on, or whichever coroutine has been switched to meanwhile: the mark in it,
@@ -20,11 +21,13 @@ struct tl_call_record tl_call_nobody = {.frame = (struct tl_call_frame *)8};
 __thread struct tl_call_record *tl_call_self = &tl_call_nobody;
 struct tl_call_pool *tl_call_pools;
 
+#define NUMBER ((uint64_t)7)
+
 static ON_HIT uint64_t fs_base(void)
 {
     uint64_t base;
     __asm__("mov %%fs:0, %0" : "=r"(base)); /* as the ABI of thread-local storage has it */
-    return base;
+    return base & ~NUMBER;
 }
 
 static ON_HIT struct tl_call_record *record_of(const struct tl_call_pool *pool, size_t index)
@@ -41,12 +44,19 @@ static ON_HIT struct tl_call_record *taken(struct tl_call_pool *pool, size_t ind
     return record;
 }
 
+static ON_HIT bool change_owner(uint64_t *place, uint64_t from, uint64_t to)
+{
+    return __atomic_compare_exchange_n(place, &from, to, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+}
+
 static ON_HIT struct tl_call_record *inherit(uint64_t base)
 {
     for (struct tl_call_pool *pool = __atomic_load_n(&tl_call_pools, __ATOMIC_ACQUIRE); pool; pool = pool->next)
-        for (size_t i = 0; i < pool->count; i++)
-            if (__atomic_load_n(&pool->owners[i], __ATOMIC_RELAXED) == base)
+        for (size_t i = 0; i < pool->count; i++) {
+            uint64_t owner = __atomic_load_n(&pool->owners[i], __ATOMIC_RELAXED);
+            if ((owner & ~NUMBER) == base && change_owner(&pool->owners[i], owner, base | ((owner + 1) & NUMBER)))
                 return taken(pool, i);
+        }
     return NULL;
 }
 
@@ -54,9 +64,7 @@ static ON_HIT struct tl_call_record *take_free(uint64_t base)
 {
     for (struct tl_call_pool *pool = __atomic_load_n(&tl_call_pools, __ATOMIC_ACQUIRE); pool; pool = pool->next)
         for (size_t i = 0; i < pool->count; i++) {
-            uint64_t owner = __atomic_load_n(&pool->owners[i], __ATOMIC_RELAXED);
-            if (!owner &&
-                __atomic_compare_exchange_n(&pool->owners[i], &owner, base, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+            if (!__atomic_load_n(&pool->owners[i], __ATOMIC_RELAXED) && change_owner(&pool->owners[i], 0, base))
                 return taken(pool, i);
         }
     return NULL;
@@ -172,7 +180,7 @@ void tl_call_reclaim(bool (*alive)(uint64_t fs_base))
     for (struct tl_call_pool *pool = __atomic_load_n(&tl_call_pools, __ATOMIC_ACQUIRE); pool; pool = pool->next)
         for (size_t i = 0; i < pool->count; i++) {
             uint64_t owner = __atomic_load_n(&pool->owners[i], __ATOMIC_RELAXED);
-            if (owner && !alive(owner))
-                __atomic_compare_exchange_n(&pool->owners[i], &owner, 0, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED);
+            if (owner && !alive(owner & ~NUMBER))
+                change_owner(&pool->owners[i], owner, 0);
         }
 }

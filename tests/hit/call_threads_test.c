@@ -159,6 +159,47 @@ static void records_are_inherited_and_given_back(void **unused)
 }
 
 static pthread_barrier_t barrier;
+static uint64_t heir;
+
+static void *inherit(void *unused)
+{
+    functions[0](0, 0);
+    __asm__("mov %%fs:0, %0" : "=r"(heir));
+    pthread_barrier_wait(&barrier);
+    pthread_barrier_wait(&barrier);
+    return unused;
+}
+
+static pthread_t heir_thread;
+
+/* Says of a thread that it is dead, which is true; but before anything comes of it, another one takes over. */
+static bool while_an_heir_comes(uint64_t fs_base)
+{
+    if (nobody(fs_base) || heir)
+        return true;
+    if (pthread_create(&heir_thread, NULL, inherit, NULL))
+        abort();
+    pthread_barrier_wait(&barrier);
+    return false;
+}
+
+static void an_heir_is_not_taken_for_the_dead(void **unused)
+{
+    (void)unused;
+    uint64_t before = all_hits();
+    functions[0](0, 0);
+    tl_call_reclaim(nobody);
+    run_threads(hit_once, 1);
+    assert_int_equal(tl_call_records_free(), RECORDS - 2);
+    pthread_barrier_init(&barrier, NULL, 2);
+    tl_call_reclaim(while_an_heir_comes);
+    assert_int_equal(tl_call_records_free(), RECORDS - 2); /* its own, or the one that it has inherited */
+    pthread_barrier_wait(&barrier);
+    pthread_join(heir_thread, NULL);
+    pthread_barrier_destroy(&barrier);
+    tl_call_reclaim(nobody);
+    assert_int_equal(all_hits() - before, 3);
+}
 
 static void *hit_together(void *unused)
 {
@@ -203,9 +244,8 @@ static void a_fork_child_has_its_own(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(lists_are_swapped_under_hits),
-        cmocka_unit_test(records_are_inherited_and_given_back),
-        cmocka_unit_test(a_thread_without_a_record_misses),
+        cmocka_unit_test(lists_are_swapped_under_hits),      cmocka_unit_test(records_are_inherited_and_given_back),
+        cmocka_unit_test(an_heir_is_not_taken_for_the_dead), cmocka_unit_test(a_thread_without_a_record_misses),
         cmocka_unit_test(a_fork_child_has_its_own),
     };
     call_world_make(RECORDS);
