@@ -4,17 +4,17 @@
  * other, odd boundaries, breakpoints of others, text that ends, areas that overlap, addresses at the ends of the number
  * line. Whatever comes, the plan keeps what tests/probe/check.h says.
  *
- *     clang -g -fsanitize=fuzzer,address,undefined -D_GNU_SOURCE -Iinclude -Isrc fuzz/plan_fuzz.c
- *         tests/probe/check.c src/probe/{plan,job,cluster,tactic_jump,tactic_punned,space,arena,landing}.c
- *         src/probe/{landing_find,packing,beyond,locate,hook}.c src/insn/[a-z]*.c src/base/[a-z]*.c -lZydis
+ * The tables for the signal broker that are made of it are in order.
  *
- * with: tests/probe/check.c
+ * with: tests/probe/check.c src/hit/broker_host.c src/hit/broker_tables.c
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "../tests/probe/check.h"
+#include "hit/broker.h"
+#include "probe/traps.h"
 #include "input.h"
 
 enum { TEXT = 2048, SITES = 200, AREAS = 16 };
@@ -29,6 +29,12 @@ static void make_site(struct input *input, const struct text *text, uint64_t off
         site->text_length = site->text_length < 5 ? site->text_length : 5;
     if (odd & 8)
         site->boundaries |= (uint32_t)number(input, 2) | 1;
+    if (odd & 32)
+        site->guard = odd & 64 ? TL_GUARD_ASK : TL_GUARD_KNOWN;
+    if ((odd & 96) == 96)
+        site->guard_at = (uint8_t)number(input, 1);
+    if (odd & 128)
+        site->after.kind = TL_HOOK_CALL;
     if (odd & 16) {
         site->foreign = (uint32_t)number(input, 1) << 1;
         memset(site->original, (int)number(input, 1), sizeof site->original);
@@ -63,6 +69,17 @@ static size_t make_areas(struct input *input, const struct text *text, struct tl
     return count;
 }
 
+/* The broker's tables for whatever has come out are in order. */
+static void check_traps(const struct planned *planned)
+{
+    void *image;
+    size_t size;
+    if (tl_traps_of_sites(planned->sites, planned->site_count, NULL, 0, &image, &size) ||
+        tl_broker_tables_verify(image, size))
+        abort();
+    free(image);
+}
+
 static void locate_all(const struct planned *planned, struct input *input)
 {
     const struct tl_plan *plan = &planned->plan;
@@ -86,6 +103,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct text text = {.addr = bases[number(&input, 1) % 6] + number(&input, 2) % 4096, .bytes = bytes};
     struct tl_plan_options options = {.tactics = (uint32_t)number(&input, 1), .max_mappings = number(&input, 2)};
     options.guard_breakpoints = options.max_mappings & 1;
+    options.independent = options.max_mappings & 4;
     if (!(options.max_mappings & 2))
         options.tactics = 0;
     struct planned planned = {.text = &text, .sites = sites, .areas = areas};
@@ -105,6 +123,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         abort();
     }
     locate_all(&planned, &input);
+    check_traps(&planned);
     tl_plan_free(&planned.plan);
     return 0;
 }

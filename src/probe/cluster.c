@@ -188,8 +188,10 @@ static void keep_clear(struct tl_planner *planner, size_t number)
             break;
         if (!job->complete || job->site->guard)
             continue;
+        uint64_t offset = job->site->addr - guard->site->addr;
+        bool expected = guard->guarded && guard->site->boundaries >> offset & 1;
         job->not_better = TL_WHY_CONFLICT;
-        job->traps = !guard->site->guard_at && guard->guarded && job->tactics & 1u << TL_TACTIC_INT3;
+        job->traps = !guard->site->guard_at && expected && job->tactics & 1u << TL_TACTIC_INT3;
         if (!job->traps) {
             job->complete = false;
             job->site->why = TL_WHY_CONFLICT;
