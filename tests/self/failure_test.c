@@ -19,6 +19,7 @@
 #include "kit.h"
 #include "state.h"
 
+static void opening_is_done_or_not(void **unused);
 static void with_one_thread_all_or_nothing_is_done(void **unused);
 static void with_other_threads_all_or_nothing_is_done(void **unused);
 
@@ -96,17 +97,54 @@ static void live(long number, unsigned occurrence, int error)
     }
     kit_drop(&kit);
     bool so_far = injected();
-    int result = kit_end(&kit);
+    int result = kit_close(&kit);
+    if (result && !so_far && injected())
+        result = kit_close(&kit);
+    assert_int_equal(result, 0);
+}
+
+static void open_and_close(long number, unsigned occurrence)
+{
+    struct kit kit;
+    struct state before, after;
+    inject(number, occurrence, number == SYS_mmap ? -ENOMEM : number ? -EPERM : 0);
+    state_take(&before);
+    int result = kit_open(&kit);
+    bool so_far = injected();
+    if (result) {
+        state_take(&after);
+        if (!so_far || state_differs(&before, &after))
+            fail_msg("open fails: %d, and %s is not what it was", result, state_differs(&before, &after));
+        assert_int_equal(kit_open(&kit), 0);
+    }
+    result = kit_end(&kit);
     if (result && !so_far && injected())
         result = kit_end(&kit);
     assert_int_equal(result, 0);
+    state_take(&after);
+    if (state_differs(&before, &after))
+        fail_msg("closed, and %s is not what it was", state_differs(&before, &after));
+}
+
+static void opening_is_done_or_not(void **unused)
+{
+    (void)unused;
+    static unsigned counts[INJECT_NUMBERS];
+    open_and_close(0, 0);
+    for (long n = 0; n < INJECT_NUMBERS; n++)
+        counts[n] = times_called(n);
+    for (long n = 0; n < INJECT_NUMBERS; n++) {
+        for (unsigned k = 1; k <= counts[n]; k++)
+            open_and_close(n, k);
+    }
 }
 
 static void fail_each_once(void)
 {
     static unsigned counts[INJECT_NUMBERS];
     struct state before, after;
-    state_take(&before);
+    live(0, 0, 0);
+    state_take(&before); /* the handle is open, and guards are mapped: once, and for all lives */
     live(0, 0, 0);
     for (long n = 0; n < INJECT_NUMBERS; n++)
         counts[n] = times_called(n);
@@ -164,6 +202,7 @@ static void with_other_threads_all_or_nothing_is_done(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(opening_is_done_or_not),
         cmocka_unit_test(with_one_thread_all_or_nothing_is_done),
         cmocka_unit_test(with_other_threads_all_or_nothing_is_done),
     };
