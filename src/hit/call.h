@@ -136,7 +136,8 @@ enum { TL_CALL_THREAD_BYTES = 65536 };
 struct tl_call_pool;
 size_t tl_call_pool_size(size_t count);
 void tl_call_pool_add(struct tl_call_pool *pool, void *memory, size_t count);
-/* How many records are free. (A thread takes over the record of a dead one whose thread pointer was the same.) */
+/* How many records are free. (Threads also take over records of threads that have ended without tl_call_thread_leave:
+ * if the thread pointer is the same, or when none is free and the thread block has gone.) */
 size_t tl_call_records_free(void);
 /* This thread ends: its record is given back. From a destructor of thread-specific data, say; hits afterwards take one
  * again. */

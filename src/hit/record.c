@@ -8,6 +8,10 @@
  * that of a dead thread, whose stack and thread block it has inherited. With that the number in the lowest bits of the
  * owner changes (fs bases are aligned), so that who has seen the dead one does not take the place from its heir.
  *
+ * When no place is free, those are looked for whose owner has gone without leave: its thread-local word no longer names
+ * the record, or is not there. (A stack that the C library keeps for later use looks alive; but then a thread that is
+ * given it inherits.) While a thread takes a place, and its own word does not name the record yet, CLAIMING says so.
+ *
  * Busy, but dead. A handler that is left by longjmp does not give the record back. While a hit lives, so does its
  * frame, whichever stack its handlers run on, or whichever coroutine has been switched to meanwhile: the mark in it,
  * the address of the record, stands. So the hit is dead when the mark is gone, or when the frame lies in what the
@@ -21,7 +25,9 @@ struct tl_call_record tl_call_nobody = {.frame = (struct tl_call_frame *)8};
 __thread struct tl_call_record *tl_call_self = &tl_call_nobody;
 struct tl_call_pool *tl_call_pools;
 
-#define NUMBER ((uint64_t)7)
+#define CLAIMING ((uint64_t)1)
+#define STEP ((uint64_t)2)
+#define NUMBER ((uint64_t)7) /* and CLAIMING */
 
 static ON_HIT uint64_t fs_base(void)
 {
@@ -36,36 +42,48 @@ static ON_HIT struct tl_call_record *record_of(const struct tl_call_pool *pool, 
     return (struct tl_call_record *)(end - sizeof(struct tl_call_record));
 }
 
-static ON_HIT struct tl_call_record *taken(struct tl_call_pool *pool, size_t index)
-{
-    struct tl_call_record *record = record_of(pool, index);
-    record->owner = &pool->owners[index];
-    record->frame = NULL;
-    return record;
-}
-
 static ON_HIT bool change_owner(uint64_t *place, uint64_t from, uint64_t to)
 {
     return __atomic_compare_exchange_n(place, &from, to, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
 }
 
-static ON_HIT struct tl_call_record *inherit(uint64_t base)
+/* Whether this owner has ended, and its thread block was given back or has gone to somebody else. */
+static ON_HIT bool has_gone(uint64_t owner, const struct tl_call_record *record)
 {
-    for (struct tl_call_pool *pool = __atomic_load_n(&tl_call_pools, __ATOMIC_ACQUIRE); pool; pool = pool->next)
-        for (size_t i = 0; i < pool->count; i++) {
-            uint64_t owner = __atomic_load_n(&pool->owners[i], __ATOMIC_RELAXED);
-            if ((owner & ~NUMBER) == base && change_owner(&pool->owners[i], owner, base | ((owner + 1) & NUMBER)))
-                return taken(pool, i);
-        }
-    return NULL;
+    uint64_t offset = (uint64_t)(uintptr_t)&tl_call_self - fs_base(), named;
+    if (owner & CLAIMING || !tl_call_platform.peek)
+        return false;
+    return !tl_call_platform.peek((owner & ~NUMBER) + offset, &named) || named != (uint64_t)(uintptr_t)record;
 }
 
-static ON_HIT struct tl_call_record *take_free(uint64_t base)
+enum choice { INHERITED, UNUSED, LEFT_BEHIND };
+
+static ON_HIT bool may_have(enum choice choice, uint64_t owner, uint64_t base, const struct tl_call_record *record)
+{
+    switch (choice) {
+    case INHERITED:
+        return (owner & ~NUMBER) == base;
+    case UNUSED:
+        return owner == 0;
+    default:
+        return owner && has_gone(owner, record);
+    }
+}
+
+static ON_HIT struct tl_call_record *choose(enum choice choice, uint64_t base)
 {
     for (struct tl_call_pool *pool = __atomic_load_n(&tl_call_pools, __ATOMIC_ACQUIRE); pool; pool = pool->next)
         for (size_t i = 0; i < pool->count; i++) {
-            if (!__atomic_load_n(&pool->owners[i], __ATOMIC_RELAXED) && change_owner(&pool->owners[i], 0, base))
-                return taken(pool, i);
+            struct tl_call_record *record = record_of(pool, i);
+            uint64_t owner = __atomic_load_n(&pool->owners[i], __ATOMIC_RELAXED);
+            if (!may_have(choice, owner, base, record))
+                continue;
+            uint64_t ours = base | CLAIMING | ((owner + STEP) & NUMBER);
+            if (change_owner(&pool->owners[i], owner, ours)) {
+                record->owner = &pool->owners[i];
+                record->frame = NULL;
+                return record;
+            }
         }
     return NULL;
 }
@@ -98,11 +116,13 @@ static ON_HIT bool lives(const struct tl_call_record *record, const struct tl_ca
 static ON_HIT struct tl_call_record *first(void)
 {
     uint64_t base = fs_base();
-    struct tl_call_record *record = inherit(base);
-    if (!record)
-        record = take_free(base);
-    if (record)
+    struct tl_call_record *record = NULL;
+    for (int choice = INHERITED; !record && choice <= LEFT_BEHIND; choice++)
+        record = choose((enum choice)choice, base);
+    if (record) {
         tl_call_self = record;
+        __atomic_store_n(record->owner, *record->owner & ~CLAIMING, __ATOMIC_RELEASE);
+    }
     return record;
 }
 
@@ -161,9 +181,10 @@ void tl_call_thread_leave(void)
     struct tl_call_record *record = tl_call_self;
     if (record == &tl_call_nobody || record->frame)
         return;
+    uint64_t owner = __atomic_load_n(record->owner, __ATOMIC_RELAXED);
     tl_call_self = &tl_call_nobody;
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    __atomic_store_n(record->owner, 0, __ATOMIC_RELEASE);
+    change_owner(record->owner, owner, 0); /* unless somebody has found it left behind already */
 }
 
 void tl_call_forked(void)

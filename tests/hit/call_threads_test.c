@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -158,6 +159,29 @@ static void records_are_inherited_and_given_back(void **unused)
     assert_int_equal(all_hits() - before, 121);
 }
 
+/* Each on a stack of its own, which holds its thread block as well, and which is unmapped afterwards. */
+static void records_that_the_dead_have_left_are_found(void **unused)
+{
+    (void)unused;
+    enum { MANY = 3 * RECORDS, SIZE = 1 << 18 };
+    uint8_t *stacks = mmap(NULL, (size_t)MANY * SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    uint64_t before = all_hits(), missed_before = tl_call_missed(FIRST);
+    assert_true(stacks != MAP_FAILED);
+    for (int i = 0; i < MANY; i++) {
+        pthread_attr_t attributes;
+        pthread_t thread;
+        pthread_attr_init(&attributes);
+        assert_int_equal(pthread_attr_setstack(&attributes, stacks + (size_t)i * SIZE, SIZE), 0);
+        assert_int_equal(pthread_create(&thread, &attributes, hit_once, NULL), 0);
+        pthread_join(thread, NULL);
+        pthread_attr_destroy(&attributes);
+        munmap(stacks + (size_t)i * SIZE, SIZE);
+    }
+    assert_int_equal(all_hits() - before, MANY);
+    assert_int_equal(tl_call_missed(FIRST), missed_before);
+    tl_call_reclaim(nobody);
+}
+
 static pthread_barrier_t barrier;
 static uint64_t heir;
 
@@ -244,8 +268,11 @@ static void a_fork_child_has_its_own(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(lists_are_swapped_under_hits),      cmocka_unit_test(records_are_inherited_and_given_back),
-        cmocka_unit_test(an_heir_is_not_taken_for_the_dead), cmocka_unit_test(a_thread_without_a_record_misses),
+        cmocka_unit_test(lists_are_swapped_under_hits),
+        cmocka_unit_test(records_are_inherited_and_given_back),
+        cmocka_unit_test(records_that_the_dead_have_left_are_found),
+        cmocka_unit_test(an_heir_is_not_taken_for_the_dead),
+        cmocka_unit_test(a_thread_without_a_record_misses),
         cmocka_unit_test(a_fork_child_has_its_own),
     };
     call_world_make(RECORDS);
