@@ -11,6 +11,7 @@
 #include <linux/futex.h>
 #include <pthread.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -25,6 +26,7 @@
 static void calls_that_block_are_not_disturbed(void **unused);
 static void running_threads_stand_still(void **unused);
 static void threads_that_come_and_go_are_stopped_too(void **unused);
+static void threads_that_spawn_are_stopped_too(void **unused);
 static void nobody_stays_behind_when_the_helper_is_killed(void **unused);
 static void no_child_and_no_descriptor_is_left(void **unused);
 
@@ -229,6 +231,44 @@ static void threads_that_come_and_go_are_stopped_too(void **unused)
     pthread_join(maker, NULL);
 }
 
+static uint64_t spawned, spawns_failed;
+
+static void *spawn_all_the_time(void *unused)
+{
+    char name[] = "true", *const argv[] = {name, NULL}, *const environment[] = {NULL};
+    while (!__atomic_load_n(&runners.ends, __ATOMIC_RELAXED)) {
+        pid_t pid;
+        int status = -1;
+        bool failed = posix_spawn(&pid, "/bin/true", NULL, NULL, argv, environment) || waitpid(pid, &status, 0) != pid;
+        spawns_failed += failed || status != 0;
+        __atomic_add_fetch(&spawned, 1, __ATOMIC_RELAXED);
+    }
+    return unused;
+}
+
+static void threads_that_spawn_are_stopped_too(void **unused)
+{
+    (void)unused;
+    pthread_t spawner;
+    begin_to_run();
+    assert_int_equal(pthread_create(&spawner, NULL, spawn_all_the_time, NULL), 0);
+    for (int i = 0; i < STOPS; i++) {
+        struct tl_world *world;
+        uint64_t before = __atomic_load_n(&spawned, __ATOMIC_RELAXED);
+        assert_int_equal(tl_world_stop(&world), 0);
+        size_t outside = 0;
+        for (size_t k = 0; k < world->count; k++)
+            outside += world->tasks[k].outside;
+        tl_world_resume(world);
+        assert_int_equal(outside, 0);
+        while (__atomic_load_n(&spawned, __ATOMIC_RELAXED) == before)
+            sched_yield();
+    }
+    end_running();
+    pthread_join(spawner, NULL);
+    assert_int_equal(spawns_failed, 0);
+}
+
 static void nobody_stays_behind_when_the_helper_is_killed(void **unused)
 {
     (void)unused;
@@ -269,6 +309,7 @@ int main(void)
         cmocka_unit_test(calls_that_block_are_not_disturbed),
         cmocka_unit_test(running_threads_stand_still),
         cmocka_unit_test(threads_that_come_and_go_are_stopped_too),
+        cmocka_unit_test(threads_that_spawn_are_stopped_too),
         cmocka_unit_test(nobody_stays_behind_when_the_helper_is_killed),
         cmocka_unit_test(no_child_and_no_descriptor_is_left),
     };

@@ -10,8 +10,9 @@
  * How it stops the others is what the host for other processes does, for one's own: seize and interrupt every thread
  * until a look at /proc shows no new one; calls that the kernel ends with EINTR for that are made to start again.
  *
- * A thread that waits for its vfork child cannot be stopped before the child is gone. The helper gives it some time,
- * then gives up; its end takes the request back.
+ * A thread that waits for its vfork child cannot be stopped before the child is gone. One that is seen in time is not
+ * even asked, nor is its child. When somebody does not stop in time, the helper gives up; its end takes the request
+ * back, and whoever sent it tries again a few times.
  */
 #include "host/self/internal.h"
 #include "host/self/world.h"
@@ -141,11 +142,26 @@ static struct tl_world_task *known(struct tl_world *w, pid_t tid)
     return NULL;
 }
 
+/* In a vfork, waiting for the child: nothing can stop it before that is over. */
+static bool waits_for_vfork(struct tl_world *w, pid_t tid)
+{
+    char text[128];
+    long number = 0;
+    size_t length = read_of(w, tid, "syscall", text, sizeof text), i = 0;
+    while (i < length && text[i] >= '0' && text[i] <= '9')
+        number = number * 10 + (text[i++] - '0');
+    return i > 0 && (number == SYS_vfork || number == SYS_clone || number == SYS_clone3);
+}
+
 /* 1: a new one; 0: nothing to do; -errno. */
 static long seize(struct tl_world *w, pid_t tid, bool outside)
 {
     if (tid == w->caller || tid == w->helper || known(w, tid))
         return 0;
+    if (!outside && state_of(w, tid) == 'D' && waits_for_vfork(w, tid)) {
+        w->vfork = true;
+        return 0;
+    }
     if (w->count == w->room)
         return -EAGAIN; /* more threads than when we were sent: another try makes room */
     long result = trace(PTRACE_SEIZE, tid, NULL, NULL);
@@ -211,7 +227,7 @@ static long seize_all(struct tl_world *w)
                 continue;
             found = found || tid == w->caller;
             long result = seize(w, tid, false);
-            if (result >= 0)
+            if (result >= 0 && !w->vfork)
                 added += result, result = seize_children(w, tid);
             if (result < 0)
                 return result;
@@ -330,10 +346,15 @@ static long stop_all(struct tl_world *w)
 {
     uint64_t begin = now_ms();
     for (;;) {
+        w->vfork = false;
         long added = seize_all(w);
         long result = added < 0 ? added : collect(w, begin + PATIENCE_MS, begin + PATIENCE_BUSY_MS);
-        if (result || added == 0)
+        if (result || (added == 0 && !w->vfork))
             return result;
+        if (w->vfork && now_ms() >= begin + PATIENCE_MS)
+            return -EAGAIN;
+        if (w->vfork)
+            nap(128);
     }
 }
 

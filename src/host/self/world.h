@@ -33,7 +33,8 @@ struct tl_world {
     int error; /* of a failure: -errno */
     int directory;
     pid_t pid, caller, helper;
-    struct { /* TL_WORLD_CALL: a ptrace call, made by the helper */
+    bool vfork; /* a thread was seen that waits for its vfork child */
+    struct {    /* TL_WORLD_CALL: a ptrace call, made by the helper */
         long request, tid, addr, data, result;
     } call;
     size_t size, room, count;
