@@ -167,21 +167,27 @@ static int read_areas(struct placed *placed, struct tl_area **areas, size_t *cou
     return 0;
 }
 
-/* A free place for the runtime: the highest gap that has room, away from stacks. It is added to the areas. */
+/* A free place for the runtime and what goes with it: in the middle of the largest gap, where no jump of a module needs
+ * the room. It is added to the areas. */
 static uint64_t place_runtime(struct tl_area *areas, size_t *count, uint64_t size)
 {
-    for (size_t i = *count; i--;) {
+    uint64_t largest = size + 2 * PAGE, addr = 0;
+    size_t at = 0;
+    for (size_t i = 0; i < *count; i++) {
         uint64_t floor = i ? areas[i - 1].end + areas[i - 1].keep_above : lowest_address;
         uint64_t ceiling = areas[i].start > areas[i].keep_below ? areas[i].start - areas[i].keep_below : 0;
-        if (areas[i].end > highest_address || ceiling < floor || ceiling - floor < size + 2 * PAGE)
+        if (areas[i].end > highest_address || ceiling < floor || ceiling - floor < largest)
             continue;
-        uint64_t addr = (ceiling - size - PAGE) & ~(uint64_t)(PAGE - 1);
-        memmove(&areas[i + 1], &areas[i], (*count - i) * sizeof *areas);
-        areas[i] = (struct tl_area){.start = addr, .end = addr + size};
-        ++*count;
-        return addr;
+        largest = ceiling - floor;
+        addr = (floor + (largest - size) / 2) & ~(uint64_t)(PAGE - 1);
+        at = i;
     }
-    return 0;
+    if (!addr)
+        return 0;
+    memmove(&areas[at + 1], &areas[at], (*count - at) * sizeof *areas);
+    areas[at] = (struct tl_area){.start = addr, .end = addr + size};
+    ++*count;
+    return addr;
 }
 
 static size_t mappings_left(size_t used)

@@ -25,26 +25,39 @@ def data():
     return path
 
 
-def same(probes, *command, options=("--every-instruction",), least=1000):
-    need(command[0])
-    bare = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+def probe(probes, command, *options):
+    """A run under the tool: itself, and the hits of what was hit."""
     path = tempfile.mktemp(dir=WORK)
     probed = subprocess.run([TRAPLINE, "count", "-q", "--json", "-o", path, *options,
                              *(word for probe in probes for word in ("-e", probe)), "--", *command],
                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=900)
     with open(path) as file:
         rows = [json.loads(line) for line in file]
-    hit = sum(row["type"] == "count" and row["hits"] > 0 for row in rows)
-    summary = rows[-1]
-    print(f"{' '.join(command)[:60]!r}: {hit} places hit, {summary['hits']} hits, {summary['refused']} refused", flush=True)
-    assert probed.returncode == bare.returncode, f"{bare.returncode} became {probed.returncode}: {probed.stderr[-800:]}"
-    assert probed.stdout == bare.stdout, f"{bare.stdout[-300:]} became {probed.stdout[-300:]}"
-    assert hit >= least, f"only {hit} places were hit"
+    hits = {row["probe"]: row["hits"] for row in rows if row["type"] == "count" and row["hits"]}
+    print(f"{' '.join(command)[:60]!r}: {len(hits)} places hit, {rows[-1]['hits']} hits, {rows[-1]['refused']} refused", flush=True)
+    return probed, hits
+
+
+def same(probes, *command, options=("--every-instruction",), least=1000, traps=False):
+    """The same output and status bare and probed; with `traps` also on breakpoints alone, hit as often."""
+    need(command[0])
+    bare = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    runs = [probe(probes, command, *options)]
+    if traps:
+        runs.append(probe(probes, command, *options, "--tactic", "int3"))
+    for probed, hits in runs:
+        assert probed.returncode == bare.returncode, f"{bare.returncode} became {probed.returncode}: {probed.stderr[-800:]}"
+        assert probed.stdout == bare.stdout, f"{bare.stdout[-300:]} became {probed.stdout[-300:]}"
+        assert len(hits) >= least, f"only {len(hits)} places were hit"
+    if traps:
+        (_, jumps), (_, breakpoints) = runs
+        differ = [name for name in jumps if breakpoints.get(name) != jumps[name]]
+        assert len(differ) < len(jumps) * 0.05, [(name, jumps[name], breakpoints.get(name)) for name in differ[:20]]
 
 
 def test_bash():
     same(["EXE!*"], "bash", "-c", """for i in 1 2 3; do (echo $((i * i))); done | sort -r; a=(x y z); echo ${a[@]/y/w} ${#a[@]}
-printf '%05d|%s\\n' 7 q; [[ abc =~ b(.) ]] && echo ${BASH_REMATCH[1]}; trap 'echo left' EXIT; exit 9""")
+printf '%05d|%s\\n' 7 q; [[ abc =~ b(.) ]] && echo ${BASH_REMATCH[1]}; trap 'echo left' EXIT; exit 9""", traps=True)
 
 
 def test_the_c_library():
@@ -58,6 +71,7 @@ def test_a_static_program():
 def test_digests_and_ciphers():
     for name in ("sha1", "sha256", "sha512", "sha3-256", "blake2b512"):
         same(["libcrypto!*"], "openssl", "dgst", "-" + name, data())
+    same(["libcrypto!EVP_*", "libcrypto!SHA*"], "openssl", "dgst", "-sha256", data(), traps=True)
     for name in ("aes-256-cbc", "chacha20", "camellia-256-cbc"):
         same(["libcrypto!*"], "openssl", "enc", "-" + name, "-nosalt", "-in", data(), *KEY)
 
@@ -75,6 +89,9 @@ def test_compressors():
             file.write(packed)
     os.replace(f"{WORK}/data.gz", f"{WORK}/packed.gz")
     same(["EXE!*"], "gzip", "-nc", data())
+    with open(f"{WORK}/short", "wb") as file, open(data(), "rb") as whole:
+        file.write(whole.read(3000))
+    same(["EXE!*"], "gzip", "-nc", f"{WORK}/short", traps=True)
     same(["EXE!*"], "gzip", "-dc", f"{WORK}/packed.gz")
     same(["liblzma!*"], "xz", "-T1", "-1", "-c", data(), least=300)
 
@@ -82,6 +99,7 @@ def test_compressors():
 def test_interpreters():
     same(["EXE!*"], "perl", "-e", r'my %h; $h{$_ % 97} .= chr(65 + $_ % 26) for 1 .. 3000; print map {"$_ $h{$_}\n"} sort keys %h;'
          r'printf "%.10f\n", exp(1); eval { die "thrown\n" }; print $@; exit 4')
+    same(["EXE!*"], "perl", "-e", r'print join(",", map { sprintf "%x", $_ * 7919 } 1 .. 40), "\n"; exit 5', traps=True)
     python = "/usr/bin/python3"
     if os.path.exists(python):
         same(["EXE!*"], python, "-c", """import json, hashlib, re, struct
@@ -94,12 +112,13 @@ ALL = ["*"], ["uretprobe:*:*"]
 
 def test_every_function_and_every_exit_of_every_module():
     for probes in ALL:
-        same(probes, "bash", "-c", "for i in 1 2 3; do (echo $((i * i))); done | sort -r; exit 3", options=(), least=100)
-        same(probes, "perl", "-e", "print join ',', map { $_ ** 2 } 1 .. 99; print `echo sub`; exit 2", options=(), least=100)
+        same(probes, "bash", "-c", "for i in 1 2 3; do (echo $((i * i))); done | sort -r; exit 3", options=(), least=100, traps=True)
+        same(probes, "perl", "-e", "print join ',', map { $_ ** 2 } 1 .. 99; print `echo sub`; exit 2", options=(), least=100,
+             traps=True)
 
 
 GO = r"""package main
-import ("crypto/sha256"; "fmt"; "sort"; "strconv"; "sync")
+import ("crypto/sha256"; "fmt"; "os"; "sort"; "strconv"; "sync")
 type node struct { l, r *node; v int; s string }
 func build(d, v int) *node { if d == 0 { return &node{v: v, s: strconv.Itoa(v)} }
   return &node{build(d-1, v*2), build(d-1, v*2+1), v, fmt.Sprint(v)} }
@@ -111,7 +130,8 @@ func work(id int) int { t := 0
     func() { defer func() { if recover() != nil { t += 3 } }(); panic("thrown") }() }
   return t }
 func main() { total := 0; var all sync.WaitGroup; var lock sync.Mutex
-  for i := 0; i < 40; i++ { all.Add(1); go func(i int) { t := work(i); lock.Lock(); total += t; lock.Unlock(); all.Done() }(i) }
+  many := 40; if len(os.Args) > 1 { many = 2 }
+  for i := 0; i < many; i++ { all.Add(1); go func(i int) { t := work(i); lock.Lock(); total += t; lock.Unlock(); all.Done() }(i) }
   all.Wait(); fmt.Println(total) }
 """
 
@@ -127,6 +147,10 @@ def test_go_with_much_garbage():
     same(["EXE!runtime.*"], f"{WORK}/gone", options=(), least=50)
     same(["uretprobe:EXE:*"], f"{WORK}/gone", options=(), least=50)
     same(["EXE!main.*"], f"{WORK}/gone", least=50)
+    for probes in (["EXE!runtime.*"], ["uretprobe:EXE:*"]):
+        probed, hits = probe(probes, [f"{WORK}/gone", "less"], "--tactic", "int3")
+        bare = subprocess.run([f"{WORK}/gone", "less"], stdout=subprocess.PIPE)
+        assert probed.stdout == bare.stdout and probed.returncode == 0 and len(hits) > 50, probed
 
 
 def test_java():
@@ -135,17 +159,22 @@ def test_java():
     with open(f"{WORK}/P.java", "w") as file:
         file.write("""import java.util.*; import java.util.concurrent.*;
 public class P { static int[] none(int i) { return i % 3 == 0 ? null : new int[]{i}; }
+ static int many = 20000;
  static long work(int seed) { long t = seed; Map<String, Integer> m = new HashMap<>();
-  for (int i = 0; i < 20000; i++) { m.merge("k" + i * seed % 997, 1, Integer::sum);
+  for (int i = 0; i < many; i++) { m.merge("k" + i * seed % 997, 1, Integer::sum);
    try { t += none(i)[0]; } catch (NullPointerException e) { t += 2; } byte[] g = new byte[200]; t += g[i % 200]; }
   return t * 31 + new TreeMap<>(m).hashCode(); }
- public static void main(String[] a) throws Exception { long total = 0; ExecutorService e = Executors.newFixedThreadPool(4);
+ public static void main(String[] a) throws Exception { long total = 0; if (a.length > 0) many = 500; ExecutorService e = Executors.newFixedThreadPool(4);
   List<Future<Long>> f = new ArrayList<>(); for (int i = 0; i < 16; i++) { int k = i; f.add(e.submit(() -> work(k + 1))); }
   for (Future<Long> x : f) total += x.get(); e.shutdown(); System.gc(); System.out.println(total); System.exit(7); } }
 """)
     subprocess.run(["javac", "-d", WORK, f"{WORK}/P.java"], check=True)
     same(["*"], "java", "-Xmx100m", "-cp", WORK, "P", options=(), least=100)
     same(["uretprobe:libc:*"], "java", "-Xmx100m", "-cp", WORK, "P", options=(), least=100)
+    for probes in (["EXE!*", "libc!*"], ["libjvm!*Safepoint*", "libjvm!*signal*"]):
+        probed, hits = probe(probes, ["java", "-Xmx100m", "-cp", WORK, "P", "less"], "--tactic", "int3")
+        bare = subprocess.run(["java", "-Xmx100m", "-cp", WORK, "P", "less"], stdout=subprocess.PIPE)
+        assert probed.stdout == bare.stdout and probed.returncode == 7 and len(hits) > 20, (probed, len(hits))
 
 
 main(globals())

@@ -159,6 +159,26 @@ int tl_batch_file(struct tl_remote *r, uint64_t *fd, int *file)
     return task ? tl_make_file(r, by_batch, NULL, task->tid, r->core.addr + NAME, fd, file) : -ESRCH;
 }
 
+/* Large memory goes where no jump of a module may want to go: into the largest gap. 0: wherever the kernel likes. */
+static uint64_t out_of_the_way(struct tl_remote *r, size_t size)
+{
+    enum { LARGE = 1 << 20 };
+    struct tl_remote_area *areas;
+    size_t count;
+    uint64_t largest = 0, addr = 0;
+    if (size < LARGE || tl_read_areas(r->pid, &areas, &count))
+        return 0;
+    for (size_t i = 1; i < count; i++) {
+        uint64_t gap = areas[i].start - areas[i - 1].end;
+        if (areas[i].end > INT64_MAX || gap <= largest || gap / 4 < size)
+            continue;
+        largest = gap;
+        addr = (areas[i - 1].end + gap / 4) & ~(uint64_t)(TL_PAGE - 1);
+    }
+    free(areas);
+    return addr;
+}
+
 int tl_share(struct tl_remote *r, size_t size, void **local, uint64_t *addr, struct tl_error *error)
 {
     size_t done;
@@ -174,7 +194,8 @@ int tl_share(struct tl_remote *r, size_t size, void **local, uint64_t *addr, str
     *local = result ? MAP_FAILED : mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
     if (result == 0 && *local == MAP_FAILED)
         result = -errno;
-    struct tl_call finish[2] = {{SYS_mmap, {0, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0}, -ECANCELED},
+    uint64_t hint = out_of_the_way(r, size);
+    struct tl_call finish[2] = {{SYS_mmap, {hint, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0}, -ECANCELED},
                                 {SYS_close, {fd}, 0}};
     if (result) {
         tl_batch(r, &finish[1], 1, false, &done);
