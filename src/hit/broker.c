@@ -75,14 +75,15 @@ other_breakpoint(struct tl_broker *broker, struct tl_signal_frame *frame, struct
                  const struct tl_broker_tables *tables, const struct tl_trap *trap)
 {
     uint64_t addr = frame->context.rip - 1;
-    if (broker->notify) {
+    bool is_step = trap && trap->how == TL_TRAP_STEP; /* in our own code: nobody's business */
+    if (broker->notify && !is_step) {
         const struct tl_trap_range *range = tl_trap_range_find(tables, addr);
         if (is_claimed(broker, TL_EXCEPTION_BREAKPOINT, frame, trap, range))
             return frame;
     }
     if (trap && trap->how == TL_TRAP_JUMP)
         frame->context.rip = trap->to;
-    else if (trap && trap->how == TL_TRAP_STEP)
+    else if (is_step)
         begin_step(broker, frame, trap->to);
     else if (has_vanished(addr))
         frame->context.rip = addr;

@@ -93,10 +93,29 @@ static void a_notifier_claims(void)
     CHECK(asked == 1 && broker_hits() == 0);
 }
 
+static bool count_only(void *count, const struct tl_notification *notification)
+{
+    ++*(uint64_t *)count;
+    CHECK(notification->frame->context.rip == AT(site_plain) + 1);
+    return false;
+}
+
+/* It is told of the site's int3, and of none that is only there to step the instruction. */
+static void a_notifier_passes(void)
+{
+    static uint64_t asked;
+    broker_here()->notify_context = AT(&asked);
+    broker_here()->notify = (uint64_t)(uintptr_t)count_only;
+    CHECK(subject_plain(1) == 2);
+    CHECK(asked == 1 && broker_hits() == 1);
+}
+
 static void a_notifier_is_asked_first(void **unused)
 {
     (void)unused;
     assert_int_equal(broker_run(MODE_INT3, a_notifier_claims), 0);
+    assert_int_equal(broker_run(MODE_INT3, a_notifier_passes), 0);
+    assert_int_equal(broker_run(MODE_STEP, a_notifier_passes), 0);
 }
 
 static void on_trap(int number, struct tl_siginfo *info, struct tl_context *context)
