@@ -10,7 +10,7 @@
 
 #include "engine.h"
 
-enum { ENOUGH = 512, PAGE = 4096, LANDING = 5 };
+enum { ENOUGH = 256, PAGE = 4096, LANDING = 5 };
 
 /* Where a site's code lies: two trampolines and the landing of its jump. Returns how many. */
 static size_t pieces(const struct site *site, struct tl_self_range out[3])

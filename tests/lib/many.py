@@ -6,7 +6,7 @@ import sys
 count = int(sys.argv[1])
 print('#include "many.h"')
 for i in range(count):
-    print(f"__attribute__((noinline)) unsigned long many_{i}(unsigned long n) {{ __asm__ volatile(\"\" : \"+r\"(n)); "
+    print(f"static __attribute__((noinline)) unsigned long many_{i}(unsigned long n) {{ __asm__ volatile(\"\" : \"+r\"(n)); "
           f"return n * {i % 97 + 3} + {i}; }}")
 print("many_function *const many[] = {")
 print(",\n".join(f"    many_{i}" for i in range(count)))

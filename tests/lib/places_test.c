@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Whole functions, each instruction of them probed before and behind, calls and jumps and rets too; neighbours that
+ * come one by one and go in another order; many at once.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kit.h"
+#include "many.h"
+
+enum { MOST = 2048 };
+static struct tl_probe probes[MOST];
+static unsigned long pres, posts;
+
+static int count_pre(struct tl_probe *probe, struct tl_regs *regs)
+{
+    (void)probe;
+    (void)regs;
+    pres++;
+    return 0;
+}
+
+static void count_post(struct tl_probe *probe, struct tl_regs *regs)
+{
+    (void)probe;
+    (void)regs;
+    posts++;
+}
+
+/* Probe what is an instruction, from offset 0 to `size` of a symbol. Returns how many probes[] there are then. */
+static unsigned probe_all(unsigned used, const char *module, const char *symbol, unsigned size, uint64_t flags)
+{
+    for (unsigned offset = 0; offset < size && used < MOST; offset++) {
+        probes[used] = (struct tl_probe){.size = sizeof probes[0],
+                                         .flags = flags,
+                                         .symbol = symbol,
+                                         .module = module,
+                                         .offset = offset,
+                                         .pre = count_pre,
+                                         .post = count_post};
+        int code = tl_probe_register(&probes[used], NULL);
+        if (code && code != -EILSEQ)
+            fail_msg("%s+%u: %d", symbol, offset, code);
+        used += !code;
+    }
+    return used;
+}
+
+static void unprobe(unsigned used)
+{
+    /* Odd ones first. */
+    for (unsigned i = 1; i < used; i += 2)
+        kit_unregister(&probes[i]);
+    for (unsigned i = 0; i < used; i += 2)
+        kit_unregister(&probes[i]);
+}
+
+static void use_kit(void)
+{
+    assert_int_equal(kit_add(1, 2), 4);
+    assert_int_equal(kit_call(7), 15);
+    assert_int_equal(kit_branch(5), 1);
+    assert_int_equal(kit_branch(-5), -1);
+    assert_int_equal(kit_tail(3), 7);
+    assert_int_equal(kit_switch(2), 12);
+    assert_int_equal(kit_switch(3), 7);
+    assert_int_equal(kit_many(1, 2, 3, 4, 5, 6, 7, 8), 20);
+    assert_true(kit_half(3, 1) == 2.5);
+    assert_int_equal(kit_deep(5), 5);
+}
+
+/* Instructions executed in use_kit, by hand: see sites.S. */
+enum {
+    ADD = 3,
+    CALL = 5 + ADD,
+    BRANCH = 4 + 5,
+    TAIL = 2 + ADD,
+    SWITCH = 5 + 2 + 5 + ADD,
+    MANY = 8,
+    HALF = 4,
+    DEEP = 5 * 9 + 4
+};
+
+static void each_instruction_of_ours(void **state)
+{
+    static const struct {
+        const char *name;
+        unsigned size;
+    } functions[] = {{"kit_add", 8},     {"kit_call", 17}, {"kit_branch", 18}, {"kit_tail", 8},
+                     {"kit_switch", 40}, {"kit_many", 32}, {"kit_half", 18},   {"kit_deep", 22}};
+    unsigned used = 0;
+    for (unsigned i = 0; i < sizeof functions / sizeof *functions; i++)
+        used = probe_all(used, "EXE", functions[i].name, functions[i].size, *(const uint64_t *)*state);
+    pres = posts = 0;
+    use_kit();
+    assert_int_equal(pres, ADD + CALL + BRANCH + TAIL + SWITCH + MANY + HALF + DEEP);
+    assert_int_equal(posts, pres);
+    unprobe(used);
+    pres = 0;
+    use_kit();
+    assert_int_equal(pres, 0);
+}
+
+static int ascending(const void *left, const void *right)
+{
+    int a = *(const int *)left, b = *(const int *)right;
+    return (a > b) - (a < b);
+}
+
+static void each_instruction_of_a_library_function(void **state)
+{
+    int numbers[100];
+    unsigned used = probe_all(0, "libc", "qsort_r", 300, *(const uint64_t *)*state);
+    used = probe_all(used, "libc", "div", 16, *(const uint64_t *)*state);
+    assert_true(used > 60);
+    pres = posts = 0;
+    for (int i = 0; i < 100; i++)
+        numbers[i] = (i * 37) % 101;
+    qsort(numbers, 100, sizeof *numbers, ascending);
+    for (int i = 1; i < 100; i++)
+        assert_true(numbers[i - 1] <= numbers[i]);
+    assert_true(pres > 50);
+    assert_int_equal(posts, pres);
+    unprobe(used);
+}
+
+static struct tl_probe all[10000], *list[10000];
+
+static unsigned lines(void)
+{
+    FILE *file = fopen("/proc/self/maps", "r");
+    unsigned count = 0;
+    for (int c = getc(file); c != EOF; c = getc(file))
+        count += c == '\n';
+    fclose(file);
+    return count;
+}
+
+static void ten_thousand_at_once(void **state)
+{
+    size_t failed;
+    struct tl_error error = {.text = ""};
+    for (unsigned turn = 0; turn < 2; turn++) {
+        for (unsigned i = 0; i < many_count; i++) {
+            all[i] = (struct tl_probe){.size = sizeof all[i],
+                                       .flags = *(const uint64_t *)*state,
+                                       .address = (void *)(uintptr_t)many[i],
+                                       .pre = count_pre};
+            list[i] = &all[i];
+        }
+        if (tl_probes_register(list, many_count, &failed, &error))
+            fail_msg("%zu: %s", failed, error.text);
+        pres = 0;
+        for (unsigned i = 0; i < many_count; i++)
+            assert_int_equal(many[i](i), (unsigned long)i * (i % 97 + 3) + i);
+        assert_int_equal(pres, many_count);
+        assert_int_equal(tl_probes_unregister(list, many_count, &failed), 0);
+        for (unsigned i = 0; i < many_count; i++)
+            many[i](i);
+        assert_int_equal(pres, many_count);
+    }
+}
+
+/* In and out again, thousands of times: memory for them is used again. */
+static void one_after_the_other(void **state)
+{
+    struct tl_probe probe = {.size = sizeof probe, .flags = *(const uint64_t *)*state, .pre = count_pre};
+    unsigned before = lines();
+    for (unsigned i = 0; i < 1500; i++) {
+        probe.address = (void *)(uintptr_t)many[i];
+        kit_register(&probe);
+        pres = 0;
+        many[i](i);
+        assert_int_equal(pres, 1);
+        kit_unregister(&probe);
+    }
+    assert_true(lines() < before + 500);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        BOTH_WAYS(each_instruction_of_ours),
+        BOTH_WAYS(each_instruction_of_a_library_function),
+        BOTH_WAYS(ten_thousand_at_once),
+        BOTH_WAYS(one_after_the_other),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
