@@ -54,10 +54,11 @@ struct tl_notifier {
 
 /* Add to the chain. The struct is yours and has to stay until it is removed. 0, -EINVAL (no call, flags or reserved not
  * 0, a struct smaller than any version), -E2BIG (newer, with something unknown used), -EEXIST (in the chain already),
- * -ENOMEM, -EPERM as for tl_probe_register. Any thread; not from handlers and notifiers. */
+ * -ENOMEM, -ENOTSUP (the signals cannot be taken over in this
+ * program), -EPERM as for tl_probe_register. Any thread; not from handlers and notifiers. */
 int tl_notifier_add(struct tl_notifier *notifier, struct tl_error *error);
-/* Take it out. When it returns, it is not being called in any thread and will not be. 0, -ENOENT, -EDEADLK (from a
- * handler or notifier). */
+/* Take it out. When it returns, it is not being called in any thread and will not be. 0, -ENOENT, -ENOMEM (it
+ * stays), -EDEADLK (from a handler or notifier). */
 int tl_notifier_remove(struct tl_notifier *notifier);
 
 #pragma GCC visibility pop

@@ -112,16 +112,17 @@ int tl_probe_unregister(struct tl_probe *probe);
  * index of the one that was refused, or `count` where it was not for any one of them. Errors as for one. The same
  * struct twice is -EEXIST. */
 int tl_probes_register(struct tl_probe *const *probes, size_t count, size_t *failed, struct tl_error *error);
-/* All of them, in one go; if one is not registered, none: -ENOENT, *failed its index. */
+/* All of them, in one go; if one is not registered, none: -ENOENT, *failed its index. -EINVAL: no list. */
 int tl_probes_unregister(struct tl_probe *const *probes, size_t count, size_t *failed);
 
-/* Switch off and on. No hit counts, nor is missed, in between. 0 also where it is so already; -ENOENT. When disable
- * returns, no handler of it runs; -EDEADLK from a handler. */
+/* Switch off and on. No hit counts, nor is missed, in between. 0 also where it is so already; -ENOENT, -EDEADLK from a
+ * handler. When disable returns, no handler of it runs. enable may fail as registration does where the text has to be
+ * changed (-EBUSY: somebody else has changed it meanwhile; -ENOMEM); then it stays switched off. */
 int tl_probe_enable(struct tl_probe *probe);
 int tl_probe_disable(struct tl_probe *probe);
 
 /* How many hits came to nothing because a handler ran on this thread already, or because no room was left for a thread
- * (more than 1,024 at once in handlers). 0, -ENOENT, -EDEADLK from a handler. */
+ * (each registration provides for at least 64 further threads). 0, -ENOENT, -EDEADLK from a handler. */
 int tl_probe_missed(const struct tl_probe *probe, uint64_t *missed);
 
 /* Where a registered probe sits: the address of the instruction, and how it is reached: "nop", "jump", "jump-punned" or

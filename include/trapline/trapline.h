@@ -10,8 +10,8 @@
  *     error.h    every reason to say no
  *
  * The library takes over the dispositions of SIGTRAP, SIGSEGV, SIGBUS, SIGILL and SIGFPE with the first registration,
- * and gives them back with the last unregistration. The program notices nothing of it: sigaction, sigprocmask and their
- * like show and do what they would without.
+ * and keeps them. The program notices nothing of it: sigaction, sigprocmask and their like show and do what they would
+ * without.
  */
 #ifndef TRAPLINE_TRAPLINE_H
 #define TRAPLINE_TRAPLINE_H
