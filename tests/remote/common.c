@@ -94,15 +94,14 @@ static uint64_t hash_text(pid_t pid)
     return hash;
 }
 
+/* SIGUSR2 is left out: a thread that waits for it has it unblocked for that time. */
 static int add_signals(void *context, int tid)
 {
     char *all = context, *status = tl_proc_file(tid, "status", NULL);
-    static const char *const lines[] = {"\nSigBlk:", "\nSigIgn:", "\nSigCgt:"};
-    for (size_t i = 0; status && i < 3; i++) {
-        char *line = strstr(status, lines[i]);
-        if (line)
-            strncat(all, line, strcspn(line + 1, "\n") + 1);
-    }
+    static const char *const keys[] = {"SigBlk", "SigIgn", "SigCgt"};
+    for (size_t i = 0; status && i < 3; i++)
+        sprintf(all + strlen(all), "%s %llx\n", keys[i],
+                (unsigned long long)tl_status_number(status, keys[i], 16) & ~TL_SIGNAL_BIT(SIGUSR2));
     free(status);
     return 0;
 }
