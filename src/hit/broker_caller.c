@@ -166,8 +166,9 @@ void tl_thread_settle(struct tl_broker_thread *thread, uint64_t rsp)
 static __attribute__((noinline)) bool ask(struct tl_broker *broker, uint64_t fs_base)
 {
     struct tl_broker_thread *thread;
-    /* What a vfork child finds is not true of its parent. */
-    if (tl_ask_mask() & TL_LOAD_BITS || tl_ask_process() != broker->process.pid)
+    /* What a vfork child finds is not true of its parent; a fork child has a copy of its own. */
+    bool is_copy = !__atomic_load_n((const uint64_t *)broker->marker, __ATOMIC_ACQUIRE);
+    if (tl_ask_mask() & TL_LOAD_BITS || (!is_copy && tl_ask_process() != broker->process.pid))
         return false;
     thread = tl_thread_claim(broker, fs_base);
     if (thread)

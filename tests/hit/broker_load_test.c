@@ -8,6 +8,8 @@
 #include "program.h"
 
 #include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -172,6 +174,36 @@ static void a_thread_that_blocks_the_fault_asks_the_kernel(void **unused)
     assert_int_equal(broker_run(MODE_INT3, blocked), 0);
 }
 
+/* A fork child reads its own memory, also before the broker has had to notice that there is one; a child that shares
+ * the memory asks the kernel, and its parent is none the wiser. */
+static int sharing_child(void *value)
+{
+    CHECK(!loads(value, 8, 5));
+    return 0;
+}
+
+static void children(void)
+{
+    static uint64_t value = 5, stack[4096];
+    begin();
+    pid_t child = (pid_t)syscall(SYS_fork);
+    if (child == 0) {
+        CHECK(loads(&value, 8, 5) && load_faults(0, 8));
+        syscall(SYS_exit_group, 7);
+    }
+    int status;
+    CHECK(waitpid(child, &status, 0) == child && WEXITSTATUS(status) == 7);
+    child = clone(sharing_child, stack + 4096, CLONE_VM | CLONE_VFORK | SIGCHLD, &value);
+    CHECK(waitpid(child, &status, 0) == child && status == 0);
+    CHECK(loads(&value, 8, 5));
+}
+
+static void children_read_as_they_may(void **unused)
+{
+    (void)unused;
+    assert_int_equal(broker_run(MODE_INT3, children), 0);
+}
+
 /* Where no system call may be made, a thread of which nothing is known does not load; one that is known does. */
 static void forbidden(void)
 {
@@ -197,6 +229,7 @@ int main(void)
         cmocka_unit_test(anything_may_be_read_without_the_kernel),
         cmocka_unit_test(alignment_checks_do_no_harm),
         cmocka_unit_test(a_thread_that_blocks_the_fault_asks_the_kernel),
+        cmocka_unit_test(children_read_as_they_may),
         cmocka_unit_test(no_syscall_where_none_may_be_made),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
