@@ -10,10 +10,9 @@
  * runtime.
  *
  * As long as the broker is armed its guards stay: without them the program would be told of the kernel's actions and
- * masks, which are the broker's. So guards come first and go last. But a guard that runs into the bytes of a probe
- * cannot outlive that, nor can it come before. It comes and goes with the probes, the breakpoints among them last: what
- * a program learns of its signals in the moment until nobody is inside is rarely wrong, and a breakpoint would be
- * fatal.
+ * masks, which are the broker's. So guards come first and go last; they rely on the program's own bytes only.
+ * Breakpoints come last and go first: what a program learns of its signals in the moment until nobody is inside is
+ * rarely wrong, and a breakpoint would be fatal. One that a jump below runs into comes and goes with that.
  */
 #include "probe/apply.h"
 
@@ -58,8 +57,9 @@ static void take_turns(const struct tl_applied *applied, enum turn *turns)
         const struct tl_plan_write *write = &plan->writes[i];
         const struct tl_site *site = site_at(applied, write->addr);
         bool breakpoint = write->length == 1 && write->new_bytes[0] == BREAKPOINT;
-        uint8_t reach = site && site->jump_length > write->length ? site->jump_length : write->length;
-        turns[i] = breakpoint ? BREAKPOINTS : site && site->guard != TL_GUARD_NONE ? LATE : WITH_PROBES;
+        bool guard = site && site->guard != TL_GUARD_NONE; /* these rely on nobody's bytes */
+        uint8_t reach = site && !guard && site->jump_length > write->length ? site->jump_length : write->length;
+        turns[i] = breakpoint ? BREAKPOINTS : guard ? LATE : WITH_PROBES;
         for (size_t k = i; k-- > 0 && plan->writes[k].addr < write->addr + reach;) {
             if (turns[k] == BREAKPOINTS)
                 turns[k] = WITH_PROBES;

@@ -71,7 +71,7 @@ hooks_run:
     mov r14, [rdi + 112]
     mov r15, [rdi + 120]
     lea rsp, [rsp - 256]
-    push [rdi + 128]
+    push qword ptr [rdi + 128]
     popfq
     lea rsp, [rsp + 256]
     mov rdi, [rdi + 56]
@@ -82,7 +82,7 @@ finish:
     store_all out
     lea rsp, [rsp - 256]
     pushfq
-    pop [rip + out + 128]
+    pop qword ptr [rip + out + 128]
     lea rsp, [rsp + 256]
     cld
     cmp rsp, [rip + hooks_rsp]
@@ -204,7 +204,7 @@ hooks_called:
 hooks_guard:
     store_all hooks_guarded
     pushfq
-    pop [rip + hooks_guarded + 128]
+    pop qword ptr [rip + hooks_guarded + 128]
     pushfq
     lea rcx, [rsp + 8 + 136]
     mov [rip + hooks_guarded + 32], rcx
