@@ -43,8 +43,19 @@ int report_open(struct report *report, const struct options *options, bool count
     return 0;
 }
 
-static void say_placed(const struct placed *placed, size_t probes)
+static size_t count_breakpoints(const struct tl_selection *selection)
 {
+    size_t count = 0;
+    for (size_t i = 0; i < selection->site_count; i++)
+        count += selection->sites[i].why == TL_WHY_NONE && selection->sites[i].tactic == TL_TACTIC_INT3;
+    return count;
+}
+
+static void say_placed(const struct report *report, const struct placed *placed, size_t probes)
+{
+    size_t breakpoints = count_breakpoints(&placed->selection);
+    if (breakpoints && report->options->follow)
+        complain("%zu places take a breakpoint: with -f each of their hits waits for trapline", breakpoints);
     uint64_t stopped = tl_remote_facts(placed->remote)->stopped_ns;
     if (placed->arming.refused)
         complain("no breakpoints, and faults are seen where they happen: %s", placed->arming.why);
@@ -76,7 +87,7 @@ int report_refusals(struct report *report, const struct placed *placed)
     if (refused && !named && !options->verbose && !options->quiet && !options->json)
         complain("%zu of %zu probes refused (-v says why)", refused, selection->probe_count);
     if (options->verbose)
-        say_placed(placed, left);
+        say_placed(report, placed, left);
     if ((left || options->follow) && !named)
         return 0;
     if (!named)

@@ -80,6 +80,16 @@ def test_a_program_with_the_rights_of_its_owner():
     assert counts["step"] == 14, counts
 
 
+def test_breakpoints():
+    for command, expected in ((("forks", 3, 100), 3 * 2 * 100 + 7), (("vfork", SELF, 100), 100 + 7 + 7),
+                              (("threads", 4, 3, 100), 4 * 3 * 2 * 100 + 7), (("clone", 100), 100 + 7),
+                              (("exec-thread", SELF, 100), 100 + 7)):
+        done = run_with_file(*COUNT, "--tactic", "int3", "-v", "--", SELF, *command)
+        if done.status and "cannot be watched" in done.err:
+            raise Skip("breakpoints are refused here")
+        assert done.expect(0, "each of their hits waits").counts()["step"] == expected, (command, done.err)
+
+
 def test_children_that_are_killed_are_no_trouble():
     done = run_with_file(*COUNT, "--", SELF, "kill", 150, 10).expect(0)
     assert done.err == "", done.err
