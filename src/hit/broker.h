@@ -16,7 +16,8 @@
  * the first int3; (3) to (5) while no thread runs. A SIGTRAP that is really pending in step (4) comes to the broker,
  * which knows by then that it is blocked.
  *
- * How to disarm. (1) No int3 is left in the text. (2) Guards are taken out, and no thread is in our memory. (3) For
+ * How to disarm. (1) No int3 is left in the text. (2) Guards are taken out, and no thread is in our memory, or in the
+ * broker's handler (tl_broker_is_inside). (3) For
  * each thread of which tl_broker_blocks_trap says so: block SIGTRAP. (4) For each signal tl_broker_restore_action; set
  * what it gives. For SIGTRAP set SIG_IGN first: that throws away a trap that is pending. (5) A pending SIGTRAP of the
  * program, if tl_broker_pending says that there is one, is sent again. (6) The memory goes.
@@ -253,6 +254,12 @@ bool tl_broker_restore_action(const struct tl_broker *broker, int number, const 
                               struct tl_sigaction *programs);
 /* A thread that has SIGTRAP blocked, which the host unblocks. 0, or -ENOSPC; -EINVAL for fs base 0. */
 int tl_broker_adopt_thread(struct tl_broker *broker, uint64_t fs_base, uint32_t tid, bool trap_blocked);
+/* Whether a stopped thread is in the broker's handler: it has to run on before its mask is changed, or masks are given
+ * back, since it leaves by the mask that is saved in its frame. `mask`: what the kernel has blocked for it; `stack`:
+ * `size` bytes from its rsp up, TL_BROKER_DEPTH or as many as there are. Now and then true of a thread that is not; not
+ * for long. */
+enum { TL_BROKER_DEPTH = 2048 };
+bool tl_broker_is_inside(const struct tl_broker *broker, uint64_t mask, const void *stack, size_t size);
 /* Whether the program believes that it has SIGTRAP blocked in this thread. */
 bool tl_broker_blocks_trap(const struct tl_broker *broker, uint64_t fs_base);
 /* A SIGTRAP of the program that has to be sent again: to the thread with this fs base, or (0) to the process. */

@@ -110,6 +110,18 @@ static const struct tl_broker_thread *find(const struct tl_broker *broker, uint6
     return tl_broker_thread((struct tl_broker *)(uintptr_t)broker, fs_base);
 }
 
+/* The mask is the broker's own, and the frame that the kernel has pushed for it is near. */
+bool tl_broker_is_inside(const struct tl_broker *broker, uint64_t mask, const void *stack, size_t size)
+{
+    const uint64_t *words = stack;
+    if ((mask | TL_NEVER_BLOCKED) != ~TL_THE_FIVE)
+        return false;
+    for (size_t i = 0; i < size / sizeof *words; i++)
+        if (words[i] == broker->restorer)
+            return true;
+    return false;
+}
+
 bool tl_broker_blocks_trap(const struct tl_broker *broker, uint64_t fs_base)
 {
     const struct tl_broker_thread *thread = find(broker, fs_base);

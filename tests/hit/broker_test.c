@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -108,6 +109,34 @@ static void a_notifier_passes(void)
     broker_here()->notify = (uint64_t)(uintptr_t)count_only;
     CHECK(subject_plain(1) == 2);
     CHECK(asked == 1 && broker_hits() == 1);
+}
+
+/* In the broker's handler a thread is known to be there; the same thread elsewhere is not. */
+static bool look_inside(void *count, const struct tl_notification *notification)
+{
+    uint64_t blocked = 0;
+    ++*(uint64_t *)count;
+    CHECK(syscall(SYS_rt_sigprocmask, 0, NULL, &blocked, 8) == 0);
+    const char *here = __builtin_frame_address(0), *frame = (const char *)notification->frame;
+    CHECK(frame - here < TL_BROKER_DEPTH - 512);
+    CHECK(tl_broker_is_inside(broker_here(), blocked, here, TL_BROKER_DEPTH));
+    CHECK(!tl_broker_is_inside(broker_here(), blocked, notification->frame + 1, 64));
+    CHECK(!tl_broker_is_inside(broker_here(), 0, here, TL_BROKER_DEPTH));
+    return false;
+}
+
+static void somebody_is_inside(void)
+{
+    static uint64_t asked;
+    broker_here()->notify_context = AT(&asked);
+    broker_here()->notify = (uint64_t)(uintptr_t)look_inside;
+    CHECK(subject_plain(1) == 2 && asked == 1);
+}
+
+static void whoever_is_in_the_broker_is_known(void **unused)
+{
+    (void)unused;
+    assert_int_equal(broker_run(MODE_INT3, somebody_is_inside), 0);
 }
 
 static void a_notifier_is_asked_first(void **unused)
@@ -301,6 +330,7 @@ int main(void)
         cmocka_unit_test(sites_do_what_they_did),
         cmocka_unit_test(a_vanished_int3_is_not_executed_again),
         cmocka_unit_test(a_notifier_is_asked_first),
+        cmocka_unit_test(whoever_is_in_the_broker_is_known),
         cmocka_unit_test(own_int3_and_handlers),
         cmocka_unit_test(a_program_steps_itself_across_a_site),
         cmocka_unit_test(faults_are_seen_where_they_belong),
