@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The library in its own process: what it costs to register and unregister 10,000 probes as one operation, and one by
+ * one. Lines of `name value`: milliseconds, the median of several turns; for single ones microseconds each.
+ */
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include <trapline/trapline.h>
+
+#include "many.h"
+
+enum { PROBES = 10000, SINGLE = 50, TURNS = 7 };
+
+static struct tl_probe probes[PROBES], *list[PROBES];
+static unsigned long hits;
+
+static int on_hit(struct tl_probe *probe, struct tl_regs *regs)
+{
+    (void)probe;
+    (void)regs;
+    hits++;
+    return 0;
+}
+
+static double now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec * 1e3 + (double)time.tv_nsec / 1e6;
+}
+
+static int ascending(const void *left, const void *right)
+{
+    double a = *(const double *)left, b = *(const double *)right;
+    return (a > b) - (a < b);
+}
+
+static void print_median(const char *name, double *figures)
+{
+    qsort(figures, TURNS, sizeof *figures, ascending);
+    printf("%s %.2f\n", name, figures[TURNS / 2]);
+}
+
+static void must(int code, const struct tl_error *error)
+{
+    if (code) {
+        fprintf(stderr, "%d %s\n", code, error ? error->text : "");
+        exit(1);
+    }
+}
+
+static void prepare(uint64_t flags)
+{
+    for (unsigned i = 0; i < PROBES; i++) {
+        probes[i] = (struct tl_probe){
+            .size = sizeof probes[i], .flags = flags, .address = (void *)(uintptr_t)many[i], .pre = on_hit};
+        list[i] = &probes[i];
+    }
+}
+
+static void batches(uint64_t flags, const char *in_name, const char *out_name)
+{
+    double in[TURNS], out[TURNS];
+    struct tl_error error;
+    prepare(flags);
+    for (unsigned turn = 0; turn < TURNS; turn++) {
+        double start = now();
+        must(tl_probes_register(list, PROBES, NULL, &error), &error);
+        in[turn] = now() - start;
+        hits = 0;
+        for (unsigned i = 0; i < PROBES; i++)
+            many[i](i);
+        if (hits != PROBES)
+            exit(2);
+        start = now();
+        must(tl_probes_unregister(list, PROBES, NULL), NULL);
+        out[turn] = now() - start;
+    }
+    print_median(in_name, in);
+    print_median(out_name, out);
+}
+
+static void singles(void)
+{
+    double in[TURNS], out[TURNS];
+    struct tl_error error;
+    for (unsigned turn = 0; turn < TURNS; turn++) {
+        double start = now();
+        for (unsigned i = 0; i < SINGLE; i++)
+            must(tl_probe_register(&probes[i], &error), &error);
+        in[turn] = (now() - start) * 1e3 / SINGLE;
+        start = now();
+        for (unsigned i = 0; i < SINGLE; i++)
+            must(tl_probe_unregister(&probes[i]), NULL);
+        out[turn] = (now() - start) * 1e3 / SINGLE;
+    }
+    print_median("single_register", in);
+    print_median("single_unregister", out);
+}
+
+int main(void)
+{
+    struct tl_probe first = {.size = sizeof first, .symbol = "main", .pre = on_hit};
+    struct tl_error error;
+    double start = now();
+    must(tl_probe_register(&first, &error), &error);
+    printf("first %.2f\n", now() - start);
+    batches(0, "register", "unregister");
+    batches(TL_PROBE_INT3, "register_int3", "unregister_int3");
+    prepare(0);
+    singles();
+    return 0;
+}
