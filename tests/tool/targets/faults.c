@@ -168,7 +168,8 @@ static void on_null(int number, siginfo_t *info, void *context)
 
 static void null(long rounds)
 {
-    long value = 3, sum = 0;
+    long value = 3;
+    volatile long sum = 0;
     static volatile long *volatile nothing;
     handle(SIGSEGV, on_null, 0);
     if (sigsetjmp(back, 1)) {
