@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * One instruction at a time: what it is, and a copy of it that does the same from another address.
- * Pure: no allocation, no I/O, no state. The decoder underneath is Zydis.
+ * Pure: no allocation, no I/O, no state; safe in any thread and in signal handlers. Lengths are in bytes. The decoder
+ * underneath is Zydis.
  */
 #ifndef TRAPLINE_INSN_H
 #define TRAPLINE_INSN_H

@@ -16,6 +16,8 @@
  */
 #include "probe/apply.h"
 
+#include "base/array.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,15 +37,9 @@ size_t tl_apply_pool_size(const struct tl_plan *plan, const struct tl_runtime *r
 
 static const struct tl_site *site_at(const struct tl_applied *applied, uint64_t addr)
 {
-    size_t low = 0, high = applied->site_count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (applied->sites[middle].addr < addr)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low < applied->site_count && applied->sites[low].addr == addr ? &applied->sites[low] : NULL;
+    size_t upto = tl_array_upto(applied->sites, applied->site_count, sizeof *applied->sites,
+                                offsetof(struct tl_site, addr), addr);
+    return upto && applied->sites[upto - 1].addr == addr ? &applied->sites[upto - 1] : NULL;
 }
 
 /* When it comes: late ones (they go late) are the first. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * The numbers of system calls, as far as they follow from a function's code. For this room only.
+ * Threads and signals: as plan.h.
  */
 #ifndef TRAPLINE_CONSTANTS_H
 #define TRAPLINE_CONSTANTS_H

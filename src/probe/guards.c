@@ -9,6 +9,8 @@
  */
 #include "probe/guards.h"
 
+#include "base/array.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -91,15 +93,8 @@ static int add_range(const struct finding *finding, struct stretch *stretch, uin
 /* The first function that begins above addr. */
 static size_t function_above(const struct finding *finding, uint64_t addr)
 {
-    size_t low = 0, high = finding->function_count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (finding->functions[middle].addr <= addr)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
+    return tl_array_upto(finding->functions, finding->function_count, sizeof *finding->functions,
+                         offsetof(struct tl_function, addr), addr);
 }
 
 /* What lies between the functions around addr, within the segment that begins at `start`. */

@@ -14,21 +14,16 @@
 
 #include "probe/planner.h"
 
+#include "base/array.h"
+
 /* How far a jump may reach behind its site, and a site's text. */
 enum { REACH = TL_TEXT_BYTES };
 
 /* The first whose address is above `addr`. */
 static size_t first_above(const struct tl_planner *planner, uint64_t addr)
 {
-    size_t low = 0, high = planner->options->in_force_count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (planner->options->in_force[middle].addr <= addr)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
+    return tl_array_upto(planner->options->in_force, planner->options->in_force_count,
+                         sizeof *planner->options->in_force, offsetof(struct tl_plan_in_force, addr), addr);
 }
 
 static size_t first_near(const struct tl_planner *planner, uint64_t addr)

@@ -10,6 +10,8 @@
  */
 #include "probe/plan.h"
 
+#include "base/array.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -180,15 +182,9 @@ static void add_trampoline(struct tl_plan *plan, uint64_t addr, size_t site)
 /* The first trampoline at or above addr. */
 static size_t first_trampoline(const struct tl_plan *plan, uint64_t addr)
 {
-    size_t low = 0, high = plan->trampoline_count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (plan->trampolines[middle].addr < addr)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
+    return addr ? tl_array_upto(plan->trampolines, plan->trampoline_count, sizeof *plan->trampolines,
+                                offsetof(struct tl_plan_trampoline, addr), addr - 1)
+                : 0;
 }
 
 /* The text's changes, and the sites' trampolines. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the parts of one planning share. For this room only.
+ * What the parts of one planning share. For this room only. Threads and signals: as plan.h.
  */
 #ifndef TRAPLINE_PLANNER_H
 #define TRAPLINE_PLANNER_H
