@@ -98,7 +98,7 @@ struct tl_probe {
  *   -EBUSY     the bytes differ from the file's: somebody else's breakpoint or jump
  *   -EPERM     part of trapline, what its handlers stand on, or the return from signal handlers; or (the first time)
  *              threads are there already, and may not be stopped by ptrace
- *   -ENOTSUP, -ENOSPC   this instruction cannot be reached, by the tactics allowed
+ *   -ENOTSUP, -ENOSPC   this instruction cannot be reached, by the tactics allowed; a shadow stack is on
  *   -ENOMEM, -EMFILE, -EAGAIN   memory, mappings or descriptors have run out; a thread could not be stopped in time
  * and then nothing has changed. The reason in words goes to *error; NULL is allowed. Threads may run through the place
  * meanwhile. When it returns, each thread that comes to the place hits. */

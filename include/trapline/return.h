@@ -67,9 +67,9 @@ struct tl_return_probe {
 /* As tl_probe_register and so on; moreover
  *   -EINVAL    data_size or max_active too large
  *   -EILSEQ    not the first instruction of a function
- *   -ENOTSUP   the function's exits are not known, or one of them cannot be probed (TL_RETURN_REWRITE may help), or
- * with TL_RETURN_REWRITE: a shadow stack is on A call that is under way at registration has no entry and is not
- * followed. Calls under way at tl_return_probe_disable or tl_return_probe_unregister are given up. */
+ *   -ENOTSUP   the function's exits are not known, or one of them cannot be probed (TL_RETURN_REWRITE may help)
+ * A call that is under way at registration has no entry and is not followed. Calls under way at tl_return_probe_disable
+ * or tl_return_probe_unregister are given up. */
 int tl_return_probe_register(struct tl_return_probe *probe, struct tl_error *error);
 int tl_return_probe_unregister(struct tl_return_probe *probe);
 int tl_return_probes_register(struct tl_return_probe *const *probes, size_t count, size_t *failed,

@@ -32,6 +32,7 @@ static void a_debugger_is_named(void **unused);
 static void without_proc_self_mem_nothing_begins(void **unused);
 static void shared_and_missing_text_is_refused(void **unused);
 static void text_that_somebody_changed_is_refused(void **unused);
+static void a_shadow_stack_is_a_refusal(void **unused);
 
 enum { SITES = 8, SKIPPED = 77 };
 
@@ -290,6 +291,29 @@ static void text_that_somebody_changed_is_refused(void **unused)
     in_a_child(changed);
 }
 
+/* As on a processor and kernel with shadow stacks: arch_prctl(ARCH_SHSTK_STATUS) says that one is on. */
+static long call_with_shadow_stack(long number, long a, long b, long c, long d, long e, long f)
+{
+    if (number != SYS_arch_prctl || a != 0x5005)
+        return syscall(number, a, b, c, d, e, f);
+    *(uint64_t *)b = 1;
+    return 0;
+}
+
+static int shadowed(void)
+{
+    struct tl_self *self = NULL;
+    struct tl_error error = {0};
+    tl_self_call = call_with_shadow_stack;
+    return tl_self_open(NULL, 0, &self, &error) != -ENOTSUP || !strstr(error.text, "shadow stack") || self;
+}
+
+static void a_shadow_stack_is_a_refusal(void **unused)
+{
+    (void)unused;
+    in_a_child(shadowed);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -301,6 +325,7 @@ int main(void)
         cmocka_unit_test(without_proc_self_mem_nothing_begins),
         cmocka_unit_test(shared_and_missing_text_is_refused),
         cmocka_unit_test(text_that_somebody_changed_is_refused),
+        cmocka_unit_test(a_shadow_stack_is_a_refusal),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

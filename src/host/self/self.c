@@ -228,6 +228,15 @@ static int begin(const struct tl_self_range *own, size_t own_count, struct tl_er
     return 0;
 }
 
+/* Calls that are executed elsewhere push return addresses that a shadow stack does not know. (ARCH_SHSTK_STATUS,
+ * asm/prctl.h of Linux 6.6; older kernels have no shadow stacks.) */
+static bool shadow_stack_is_on(void)
+{
+    enum { SHADOW_STACK_STATUS = 0x5005, ENABLED = 1 };
+    uint64_t features = 0;
+    return CALL(SYS_arch_prctl, SHADOW_STACK_STATUS, &features) == 0 && features & ENABLED;
+}
+
 int tl_self_open(const struct tl_self_range *own, size_t own_count, struct tl_self **out, struct tl_error *error)
 {
     static int registered; /* 1: for good */
@@ -242,6 +251,8 @@ int tl_self_open(const struct tl_self_range *own, size_t own_count, struct tl_se
         return tl_explain(error, result, "signals cannot be held off");
     if (the_one)
         result = tl_fail(error, -EBUSY, "trapline is in use in this process already");
+    if (result == 0 && shadow_stack_is_on())
+        result = tl_fail(error, -ENOTSUP, "this process uses a shadow stack, which trapline does not support");
     if (result == 0)
         result = try_mem(error);
     if (result == 0)

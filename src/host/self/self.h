@@ -47,7 +47,7 @@ struct tl_self_range {
 
 /* `own`: the code of this library. It is not guarded, and a program that steps itself does not see it; whoever chooses
  * sites keeps out of it. -EBUSY: there is a handle already. -EPERM, -ENOENT: /proc/self/mem cannot be had (the text
- * names the reason). -ENOMEM. */
+ * names the reason). -ENOTSUP: a shadow stack is on. -ENOMEM. */
 int tl_self_open(const struct tl_self_range *own, size_t own_count, struct tl_self **out, struct tl_error *error);
 /* Frees the handle, unmaps what map() mapped. NULL is allowed. -EBUSY: the broker is armed; nothing is freed then. */
 int tl_self_close(struct tl_self *self);
