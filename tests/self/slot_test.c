@@ -81,13 +81,20 @@ static bool find_stack(void *context, uint64_t addr, struct tl_look_stack *stack
     return addr >= start && addr < start + STACK_BYTES;
 }
 
+/* A breakpoint at the site that was executed leads to the slot. */
+static uint64_t leads_to_slot(void *context, uint64_t pc)
+{
+    (void)context;
+    return pc == SITE + 1 ? SLOT : 0;
+}
+
 static bool is_inside(enum at at, bool counters_only)
 {
     struct memory memory;
     uint64_t pc, sp;
     uint8_t inside = 0;
     const struct tl_look_range slot = {SLOT, SLOT_END, 0};
-    const struct tl_look look = {&slot, 1, &inside, read_stack, find_stack, &memory};
+    const struct tl_look look = {&slot, 1, &inside, read_stack, find_stack, leads_to_slot, &memory};
     lay_out(at, &memory, &pc, &sp);
     if (counters_only)
         return pc >= SLOT && pc < SLOT_END;
@@ -218,13 +225,36 @@ static void what_cannot_be_seen_counts_as_inside(void **unused)
     (void)unused;
     uint8_t inside[2] = {0, 0};
     const struct tl_look_range slots[] = {{SLOT, SLOT_END, 0}, {HANDLER, HANDLER + 1, 1}};
-    const struct tl_look look = {slots, 2, inside, read_nothing, find_stack, NULL};
+    const struct tl_look look = {slots, 2, inside, read_nothing, find_stack, leads_to_slot, NULL};
     const uint64_t pc = SITE;
     tl_look_thread(&look, &pc, 1, STACK + 64, false);
     assert_true(inside[0] && inside[1]);
     memset(inside, 0, sizeof inside);
     tl_look_thread(&look, &pc, 1, 64, false); /* a stack pointer that leads nowhere */
     assert_true(inside[0] && inside[1]);
+}
+
+static void who_has_executed_a_breakpoint_counts_as_inside(void **unused)
+{
+    (void)unused;
+    struct memory memory;
+    uint64_t pc, sp, before = SITE, behind = SITE + 1;
+    uint8_t inside = 0;
+    const struct tl_look_range slot = {SLOT, SLOT_END, 0};
+    const struct tl_look look = {&slot, 1, &inside, read_stack, find_stack, leads_to_slot, &memory};
+    lay_out(AT_SITE, &memory, &pc, &sp);
+    tl_look_thread(&look, &before, 1, sp, false);
+    assert_false(inside);
+    tl_look_thread(&look, &behind, 1, sp, false); /* its signal is pending */
+    assert_true(inside);
+    inside = 0;
+    lay_out(IN_SIGNAL_SITE, &memory, &pc, &sp);
+    tl_look_thread(&look, &pc, 1, sp, false);
+    assert_false(inside);
+    for (size_t i = 0; i < STACK_BYTES / 8; i++)
+        memory.other[i] += memory.other[i] == SITE;
+    tl_look_thread(&look, &pc, 1, sp, false); /* in the handler of its signal */
+    assert_true(inside);
 }
 
 int main(void)
@@ -236,6 +266,7 @@ int main(void)
         cmocka_unit_test(a_look_before_the_site_is_out_of_use_is_noticed),
         cmocka_unit_test(ranges_that_overlap_are_refused),
         cmocka_unit_test(what_cannot_be_seen_counts_as_inside),
+        cmocka_unit_test(who_has_executed_a_breakpoint_counts_as_inside),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

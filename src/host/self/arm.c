@@ -27,7 +27,8 @@
 #include <sys/uio.h>
 #include <time.h>
 
-enum { DISARM_TRIES = 50, SYSCALL_BYTES = 2 };
+/* DISARM_DOUBTS: so often what may be a guard's frame, and may be what one has left, is taken for one. */
+enum { DISARM_TRIES = 50, DISARM_DOUBTS = 20, SYSCALL_BYTES = 2 };
 
 static const uint64_t trap_bit = TL_SIGNAL_BIT(TL_SIGTRAP);
 
@@ -271,12 +272,36 @@ static long wake(struct tl_world *world, const struct tl_world_task *task)
     return set_registers(world, task, &regs);
 }
 
+static bool returns_to_guard(const struct tl_self *self, const uint64_t *words, size_t count)
+{
+    for (const struct tl_guarding *g = self->guarding; g; g = g->next) {
+        for (size_t i = 0; i < g->plan.map_count; i++) {
+            const struct tl_plan_map *map = &g->plan.maps[i];
+            for (size_t k = 0; k < count; k++) {
+                if (words[k] - map->addr < map->size)
+                    return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* Somewhere in what a guard calls: the system call that it makes afterwards is one that the guard has made up. */
+static bool is_in_guard(const struct tl_self *self, const struct tl_world_task *task)
+{
+    uint64_t words[TL_BROKER_DEPTH / 8];
+    return tl_is_own(self, task->regs.rip) &&
+           returns_to_guard(self, words, tl_peek(task->regs.rsp, words, sizeof words) / 8);
+}
+
 /* A thread that stands in a guard goes to where it would be without: 0; -EAGAIN: it has to run on first. */
-static long move_out(struct tl_self *self, struct tl_world *world, const struct tl_world_task *task)
+static long move_out(struct tl_self *self, struct tl_world *world, const struct tl_world_task *task, bool doubtful)
 {
     struct user_regs_struct regs = task->regs;
     if (regs.rip == (uint64_t)tl_guard_asleep)
         return wake(world, task);
+    if (tl_comes_to_broker(self, world, task) || (doubtful && is_in_guard(self, task)))
+        return -EAGAIN;
     for (const struct tl_guarding *g = self->guarding; g; g = g->next) {
         uint64_t original;
         int fix_rcx = 0;
@@ -327,14 +352,14 @@ static void send_again(struct tl_self *self, const struct tl_world *world)
     }
 }
 
-static int disarm_once(struct tl_self *self, struct tl_writing *text, struct tl_entered *entered)
+static int disarm_once(struct tl_self *self, struct tl_writing *text, struct tl_entered *entered, bool doubtful)
 {
     struct tl_world *world = NULL;
     long result = tl_world_threads() == 1 ? 0 : tl_world_stop(&world);
     if (result)
         return (int)result;
     for (size_t i = 0; world && i < world->count && result == 0; i++)
-        result = move_out(self, world, &world->tasks[i]);
+        result = move_out(self, world, &world->tasks[i], doubtful);
     if (result == 0)
         result = tl_writing_stopped(text);
     if (result == 0) {
@@ -357,8 +382,8 @@ static int disarm(struct tl_self *self, struct tl_entered *entered, struct tl_er
     int result = begin_writing(self, true, &patches, &text, error);
     if (result)
         return result;
-    for (int i = 0;; i++) { /* somebody may stand in a guard's first instructions */
-        result = disarm_once(self, &text, entered);
+    for (int i = 0;; i++) { /* somebody may stand in a guard's first instructions, or handle a signal */
+        result = disarm_once(self, &text, entered, i < DISARM_DOUBTS);
         struct timespec t = {0, 1000000};
         if (result != -EAGAIN || i == DISARM_TRIES)
             break;

@@ -31,7 +31,7 @@ static bool has_guards(const struct tl_self *self, const struct tl_module *modul
     return false;
 }
 
-static bool is_own(const struct tl_self *self, uint64_t addr)
+bool tl_is_own(const struct tl_self *self, uint64_t addr)
 {
     for (size_t i = 0; i < self->own_count; i++) {
         if (addr >= self->own[i].start && addr < self->own[i].end)
@@ -60,14 +60,14 @@ static int find(struct tl_self *self, const struct tl_modules *modules, struct t
         g->modules[g->module_count++] = (struct tl_self_range){module->start, module->end};
         result = tl_guards_of_module(module, read_self, self, guards);
         if (result == 0 && guards->refused) {
-            if (!is_own(self, guards->refused_addr))
+            if (!tl_is_own(self, guards->refused_addr))
                 return refuse(modules, guards->refused_addr, guards->refused, error);
             guards->refused = TL_WHY_NONE;
         }
     }
     size_t kept = 0;
     for (size_t i = 0; i < guards->count; i++) {
-        if (!is_own(self, guards->sites[i].addr))
+        if (!tl_is_own(self, guards->sites[i].addr))
             guards->sites[kept++] = guards->sites[i];
     }
     guards->count = kept;

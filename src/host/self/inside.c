@@ -1,14 +1,23 @@
 /* SPDX-License-Identifier: MIT
  *
  * Is anybody in there? All other threads are stopped for the look (look.c).
+ *
+ * A breakpoint that has been executed leads to its trampoline, whatever the text holds by now: from its signal, which
+ * may still be pending when the thread is stopped, or from the broker's handler, which may not have got so far. Both go
+ * by the program counter behind the breakpoint.
  */
 #include "host/self/internal.h"
 #include "host/self/look.h"
 #include "host/self/world.h"
 
+#include "hit/broker.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ptrace.h>
+
+enum { SIGNALS_AT_ONCE = 4 };
 
 struct places {
     const struct tl_self *self;
@@ -41,6 +50,41 @@ static bool find_stack(void *context, uint64_t addr, struct tl_look_stack *stack
     return true;
 }
 
+/* An instruction of the thread's has raised a signal, which is on its way. */
+static bool has_raised(struct tl_world *world, pid_t tid, uint64_t mask)
+{
+    struct tl_siginfo infos[SIGNALS_AT_ONCE];
+    struct __ptrace_peeksiginfo_args from = {.nr = SIGNALS_AT_ONCE};
+    long count;
+    while ((count = tl_world_ptrace(world, PTRACE_PEEKSIGINFO, tid, &from, infos)) > 0) {
+        for (long i = 0; i < count; i++) {
+            int number = infos[i].number;
+            if (number > 0 && number <= TL_SIGNALS && TL_THE_FIVE & ~mask & TL_SIGNAL_BIT(number) && infos[i].code > 0)
+                return true;
+        }
+        from.off += (unsigned long long)count;
+    }
+    return false;
+}
+
+bool tl_comes_to_broker(const struct tl_self *self, struct tl_world *world, const struct tl_world_task *task)
+{
+    uint8_t stack[TL_BROKER_DEPTH] __attribute__((aligned(8)));
+    uint64_t mask;
+    return tl_world_ptrace(world, PTRACE_GETSIGMASK, task->tid, (void *)sizeof mask, &mask) ||
+           has_raised(world, task->tid, mask) ||
+           tl_broker_is_inside(self->broker, mask, stack, tl_peek(task->regs.rsp, stack, sizeof stack));
+}
+
+/* Where a thread goes on that has just executed a breakpoint in front of pc, if there is one, or was. */
+static uint64_t leads(void *context, uint64_t pc)
+{
+    const struct places *places = context;
+    const struct tl_broker_tables *tables = places->self->broker ? tl_broker_tables(places->self->broker) : NULL;
+    const struct tl_trap *trap = tables ? tl_trap_find(tables, pc - 1) : NULL;
+    return trap ? trap->to : 0;
+}
+
 static void look_at_all(const struct tl_look *look, const struct tl_world *world)
 {
     for (size_t i = 0; i < world->count; i++) {
@@ -70,7 +114,7 @@ int tl_inside(struct tl_self *self, const struct tl_self_range *ranges, size_t c
             tl_explain_stop(error, result);
     }
     if (result == 0) {
-        struct tl_look look = {sorted, count, inside, read_words, find_stack, &places};
+        struct tl_look look = {sorted, count, inside, read_words, find_stack, leads, &places};
         memset(inside, 0, count);
         if (world)
             look_at_all(&look, world);

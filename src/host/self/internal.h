@@ -123,6 +123,11 @@ void tl_writing_end(struct tl_writing *w);
 int tl_inside(struct tl_self *self, const struct tl_self_range *ranges, size_t count, uint8_t *inside,
               struct tl_error *error);
 bool tl_nobody_inside(struct tl_self *self, const struct tl_plan *plan); /* in its trampolines; false: not known */
+/* A stopped thread is in the broker's handler, or on its way there: it leaves it by the mask in its frame, whatever it
+ * is given meanwhile. */
+struct tl_world;
+struct tl_world_task;
+bool tl_comes_to_broker(const struct tl_self *self, struct tl_world *world, const struct tl_world_task *task);
 
 /* guards.c, entered: plan, map and describe the guards of modules that have none yet. *out is NULL where there is
  * nothing to do. */
@@ -132,6 +137,7 @@ void tl_guarding_free(struct tl_self *self, struct tl_guarding *guarding, bool u
 /* From dormant to guarding, where everything is as it was; what is not goes. And all back. */
 void tl_guardings_revive(struct tl_self *self, const struct tl_modules *modules);
 void tl_guardings_retire(struct tl_self *self);
+bool tl_is_own(const struct tl_self *self, uint64_t addr); /* in the library's code */
 
 /* tables.c, entered */
 int tl_tables_renew(struct tl_self *self, struct tl_error *error);

@@ -57,6 +57,12 @@ static void look_at(const struct tl_look *look, uint64_t word)
     }
 }
 
+static void look_at_pc(const struct tl_look *look, uint64_t pc)
+{
+    look_at(look, pc);
+    look_at(look, look->leads(look->context, pc));
+}
+
 static void give_up(const struct tl_look *look)
 {
     memset(look->inside, 1, look->count);
@@ -116,7 +122,7 @@ static void search(struct stacks *stacks, size_t index, bool only_contexts)
             if (!only_contexts)
                 look_at(look, words[i]);
             if (i + SAVED_WORDS <= count && is_context(words + i)) {
-                look_at(look, words[i + SAVED_IP]);
+                look_at_pc(look, words[i + SAVED_IP]);
                 follow(stacks, words[i + SAVED_SP], true);
             } else if (stacks->list[index].handlers && words[i] % 8 == 0)
                 follow(stacks, words[i], false);
@@ -131,7 +137,9 @@ void tl_look_thread(const struct tl_look *look, const uint64_t *registers, size_
                     bool only_contexts)
 {
     struct stacks stacks = {.look = look};
-    for (size_t i = 0; i < count; i++)
+    if (count > 0)
+        look_at_pc(look, registers[0]);
+    for (size_t i = 1; i < count; i++)
         look_at(look, registers[i]);
     follow(&stacks, sp, true);
     if (sp % 8)

@@ -29,6 +29,7 @@ struct tl_look {
     uint8_t *inside;                                                             /* by index; only ever set */
     size_t (*read)(void *context, uint64_t addr, uint64_t *words, size_t count); /* how many could be read */
     bool (*stack)(void *context, uint64_t addr, struct tl_look_stack *stack);
+    uint64_t (*leads)(void *context, uint64_t pc); /* another place that a thread at pc may go on at, or 0 */
     void *context;
 };
 
