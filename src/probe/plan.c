@@ -306,7 +306,7 @@ static int begin_arenas(struct tl_planner *planner, const struct tl_site *sites)
 static int build(struct tl_planner *planner, struct tl_site *sites, size_t max_mappings, struct tl_plan *plan)
 {
     make_trampolines(planner, sites);
-    if (planner->options->independent)
+    if (planner->options->independent && !planner->error)
         tl_in_force_separate(planner);
     int error = planner->error;
     if (!error)

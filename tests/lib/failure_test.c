@@ -185,7 +185,9 @@ static void later_registrations(void **state)
     struct tl_probe other = {.size = sizeof other, .symbol = "kit_load", .pre = on_hit};
     kit_register(&other);
     assert_true(each(pair, &allocations, 1, 2) > 10);
+    assert_true(each(batch, &allocations, 1, PROBES) > 10);
     assert_true(each(batch, &calls, 1, PROBES) > 3);
+    assert_true(each(one_return, &allocations, 1, 1) > 10);
     assert_true(each(one_return, &calls, 1, 1) > 3);
     assert_true(each(one_rewriting, &allocations, 1, 1) > 10);
     assert_true(each(one_rewriting, &calls, 1, 1) > 3);
