@@ -45,8 +45,10 @@ bench:
 fuzz: setup
 	@scripts/fuzz $(FUZZ_SECONDS)
 
-install: all
+# The prefix is written into what is installed, so it is built with it.
+install: configure
 	@meson configure $(BUILD) -Dprefix=$(PREFIX)
+	@ninja -C $(BUILD)
 	@DESTDIR=$(DESTDIR) meson install -C $(BUILD) --no-rebuild --quiet
 
 format:
