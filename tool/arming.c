@@ -134,7 +134,8 @@ bool arming_planned(struct placed *placed, uint32_t tactics)
     uint64_t addr;
     enum tl_why why = arming->refused ? TL_WHY_NONE : tl_guards_missing(arming->sites, arming->site_count, &addr);
     if (why != TL_WHY_NONE) {
-        refuse_guard(placed, addr, why);
+        if (!tl_guards_retreat(&arming->guards, arming->sites, arming->site_count))
+            refuse_guard(placed, addr, why);
         return false;
     }
     note_results(placed, tactics);

@@ -34,8 +34,8 @@ uint64_t arming_room(const struct placed *placed);
 void arming_place(struct placed *placed, uint64_t addr);
 /* What the planner may do, of what the person allows. */
 void arming_plan_options(const struct placed *placed, uint32_t tactics, struct tl_plan_options *plan);
-/* The plan is made: what became of the selection's sites is noted there. False: a guard has no place, which is noted as
- * the reason to refuse arming; plan again. */
+/* The plan is made: what became of the selection's sites is noted there. False: a guard has no place; it is to have
+ * another, or that is noted as the reason to refuse arming. Plan again. */
 bool arming_planned(struct placed *placed, uint32_t tactics);
 int arming_tables(struct placed *placed);
 /* What is to stand at `data`, in a buffer of *size bytes to be freed; NULL: out of memory. */

@@ -182,28 +182,50 @@ static unsigned find_lead(const struct finding *finding, const struct tl_system_
     return lead;
 }
 
-static int add_site(struct finding *finding, const struct tl_system_call *call, enum tl_site_guard guard)
+static struct tl_site *append(struct tl_site **sites, size_t count, size_t *room)
 {
-    struct tl_guards *guards = finding->guards;
-    if (guards->count == guards->room) {
-        size_t room = guards->room ? 2 * guards->room : 64;
-        struct tl_site *sites = realloc(guards->sites, room * sizeof *sites);
-        if (!sites)
-            return -ENOMEM;
-        guards->sites = sites;
-        guards->room = room;
+    if (count == *room) {
+        size_t more = *room ? 2 * *room : 64;
+        struct tl_site *grown = realloc(*sites, more * sizeof *grown);
+        if (!grown)
+            return NULL;
+        *sites = grown;
+        *room = more;
     }
-    struct tl_site *site = &guards->sites[guards->count];
-    memset(site, 0, sizeof *site);
-    unsigned lead = tl_object_is_pie(finding->module->object) ? 0 : find_lead(finding, call);
+    memset(*sites + count, 0, sizeof **sites);
+    return *sites + count;
+}
+
+/* The site of a guard, `lead` bytes in front of its system call. */
+static enum tl_why make_site(struct finding *finding, const struct tl_system_call *call, enum tl_site_guard guard,
+                             unsigned lead, struct tl_site *site)
+{
     site->addr = call->addr - lead + finding->module->bias;
     site->guard = (uint8_t)guard;
     site->guard_at = (uint8_t)lead;
-    enum tl_why why = tl_site_inspect(finding->module, finding->stretch.function, live_text, finding, site);
-    if (why == TL_WHY_NONE)
-        guards->count++;
-    else
+    return tl_site_inspect(finding->module, finding->stretch.function, live_text, finding, site);
+}
+
+static int add_site(struct finding *finding, const struct tl_system_call *call, enum tl_site_guard guard)
+{
+    struct tl_guards *guards = finding->guards;
+    bool movable = tl_object_is_pie(finding->module->object);
+    unsigned lead = find_lead(finding, call);
+    struct tl_site *site = append(&guards->sites, guards->count, &guards->room);
+    if (!site)
+        return -ENOMEM;
+    enum tl_why why = make_site(finding, call, guard, movable ? 0 : lead, site);
+    if (why != TL_WHY_NONE) {
         refuse(guards, site->addr, why);
+        return 0;
+    }
+    guards->count++;
+    if (!movable || !lead)
+        return 0;
+    site = append(&guards->leads, guards->lead_count, &guards->lead_room);
+    if (!site)
+        return -ENOMEM;
+    guards->lead_count += make_site(finding, call, guard, lead, site) == TL_WHY_NONE;
     return 0;
 }
 
@@ -289,6 +311,7 @@ int tl_guards_find(const struct tl_modules *modules, int (*read)(void *host, uin
 void tl_guards_free(struct tl_guards *guards)
 {
     free(guards->sites);
+    free(guards->leads);
     memset(guards, 0, sizeof *guards);
 }
 
@@ -300,6 +323,31 @@ enum tl_why tl_guards_missing(const struct tl_site *sites, size_t count, uint64_
             return (enum tl_why)sites[i].why;
         }
     return TL_WHY_NONE;
+}
+
+static const struct tl_site *lead_to(const struct tl_guards *guards, uint64_t addr)
+{
+    for (size_t i = 0; i < guards->lead_count; i++)
+        if (guards->leads[i].addr + guards->leads[i].guard_at == addr)
+            return &guards->leads[i];
+    return NULL;
+}
+
+bool tl_guards_retreat(struct tl_guards *guards, const struct tl_site *sites, size_t count)
+{
+    bool any = false;
+    for (size_t i = 0; i < count; i++) {
+        const uint64_t addr = sites[i].addr;
+        bool missing = sites[i].guard && sites[i].why != TL_WHY_NONE && !sites[i].guard_at;
+        const struct tl_site *lead = missing ? lead_to(guards, addr) : NULL;
+        for (size_t k = 0; lead && k < guards->count; k++)
+            if (guards->sites[k].addr == addr) {
+                guards->sites[k] = *lead;
+                any = true;
+                break;
+            }
+    }
+    return any;
 }
 
 static int by_address(const void *left, const void *right)

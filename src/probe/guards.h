@@ -7,7 +7,9 @@
  * A program that is not position independent has no room below it, and many of its short instructions cannot be made
  * jumps. There, the site is an instruction of five bytes or more in front (most often the one that loads the number),
  * from which control goes on to the system call in a straight line: the trampoline executes all of them. (A thread that
- * was in the system call already, and begins it again, is not seen then.) Nothing in between can be probed.
+ * was in the system call already, and begins it again, is not seen then.) Nothing in between can be probed. So it is
+ * done elsewhere too, where the few pages that the jump on a system call may come down on are all taken: see
+ * tl_guards_retreat.
  *
  * Looked at are the executable segments of files. Code that a program makes itself (a JIT's) is not. For one thread at
  * a time, as symbol.h wants it; not for signal handlers.
@@ -25,6 +27,8 @@ extern const uint64_t tl_guarded_numbers[TL_GUARDED_END / 64];
 struct tl_guards {
     struct tl_site *sites; /* by address within a module; ready for tl_plan_build, `guard` set */
     size_t count, room;
+    struct tl_site *leads; /* likewise: for some of the sites the instruction in front, if it has to be that */
+    size_t lead_count, lead_room;
     size_t seen;           /* system calls looked at; those that are known to be of no interest have no guard */
     uint64_t refused_addr; /* the first that needs a guard and cannot have one… */
     uint8_t refused;       /* …enum tl_why; TL_WHY_NONE: none */
@@ -42,6 +46,10 @@ void tl_guards_free(struct tl_guards *guards); /* a zeroed one is allowed */
 /* After tl_plan_build with tactics that jump only: whether every guard among the sites is in place. TL_WHY_NONE, or why
  * one is not, and its address. Without all of them no int3 may be armed. */
 enum tl_why tl_guards_missing(const struct tl_site *sites, size_t count, uint64_t *addr);
+
+/* Likewise: those that are not in place go to the instruction in front, where there is one. Whether any did; then the
+ * plan has to be made again, with the guards as they are now (merged again, or `sites` is theirs). Comes to an end. */
+bool tl_guards_retreat(struct tl_guards *guards, const struct tl_site *sites, size_t count);
 
 /* Guards and probes of one plan: where a probe's site is a guarded system call too, it becomes the guard, and the other
  * goes. The guards that are left are appended to *sites (malloced, `count` of them; sorted by tl_plan_build). 0 or

@@ -9,6 +9,7 @@
  * - what objdump shows to have a number of interest right in front of it is guarded, and what has another is not
  * - in live processes (the programs, bash, python3) all guards get their jumps, and what follows them stays right when
  *   breakpoints are set there
+ * - where all that a guard's jump may come down on is taken, it goes to the instruction in front, if there is one
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -123,6 +124,77 @@ static int read_process(void *host, uint64_t addr, void *bytes, size_t size)
     return fseeko(memory, (off_t)addr, SEEK_SET) || fread(bytes, 1, size, memory) != size ? -EFAULT : 0;
 }
 
+static int by_start(const void *left, const void *right)
+{
+    const struct tl_area *a = left, *b = right;
+    return a->start < b->start ? -1 : a->start > b->start;
+}
+
+/* Nothing between is free any more. */
+static void occupy(struct tl_area *areas, size_t *count, uint64_t start, uint64_t end)
+{
+    uint64_t at = start & ~4095ull;
+    size_t before = *count;
+    for (size_t i = 0; i < before && at < end; i++) {
+        if (areas[i].end <= at)
+            continue;
+        if (areas[i].start > at)
+            areas[(*count)++] = (struct tl_area){.start = at, .end = areas[i].start < end ? areas[i].start : end};
+        at = areas[i].end;
+    }
+    if (at < end)
+        areas[(*count)++] = (struct tl_area){.start = at, .end = end};
+    for (size_t i = before; i < *count; i++)
+        areas[i].end = (areas[i].end + 4095) & ~4095ull;
+    qsort(areas, *count, sizeof *areas, by_start);
+}
+
+/* All that a jump on the system call may come down on: e9 xx and the three bytes behind; with prefixes, one byte less
+ * to choose. */
+static void occupy_landings(struct tl_area *areas, size_t *count, const struct tl_site *site)
+{
+    int32_t rel;
+    memcpy(&rel, site->text + 1, 4);
+    uint64_t target = site->addr + 5 + (uint64_t)(int64_t)(rel & ~0xff);
+    occupy(areas, count, target, target + 256 + 16);
+    memcpy(&rel, site->text + 2, 4);
+    target = site->addr + 6 + (uint64_t)(int64_t)rel;
+    occupy(areas, count, target, target + 16);
+}
+
+/* The guards that can go elsewhere have to. */
+static void crowd_out(const char *const argv[], struct tl_guards *guards, const struct tl_area *free_areas,
+                      size_t area_count)
+{
+    struct tl_plan_options options = {.max_mappings = 30000};
+    struct tl_plan plan;
+    uint64_t missing = 0;
+    struct tl_area *areas = calloc(area_count + 8 * guards->lead_count + 1, sizeof *areas);
+    memcpy(areas, free_areas, area_count * sizeof *areas);
+    for (size_t i = 0; i < guards->lead_count; i++) {
+        for (size_t k = 0; k < guards->count; k++) {
+            if (guards->sites[k].addr == guards->leads[i].addr + guards->leads[i].guard_at)
+                occupy_landings(areas, &area_count, &guards->sites[k]);
+        }
+    }
+    size_t leads = guards->lead_count, in_front = 0, rounds = 0;
+    for (;; rounds++) {
+        expect(!tl_plan_build(guards->sites, guards->count, areas, area_count, &options, &plan), "no plan", argv[0], 0);
+        if (!tl_guards_retreat(guards, guards->sites, guards->count))
+            break;
+        tl_plan_free(&plan);
+    }
+    enum tl_why why = tl_guards_missing(guards->sites, guards->count, &missing);
+    for (size_t i = 0; i < guards->count; i++)
+        in_front += guards->sites[i].guard_at != 0;
+    expect(why == TL_WHY_NONE, tl_why_text(why), argv[0], missing);
+    expect(leads == 0 || (rounds > 0 && in_front > 0), "no guard had to go", argv[0], 0);
+    printf("%-28s %4zu guards, %zu of them in front of their system call, as nothing else is free\n", argv[0],
+           guards->count, in_front);
+    tl_plan_free(&plan);
+    free(areas);
+}
+
 /* All modules of a process: found, planned, and none missing. */
 static void place(const char *const argv[], bool with_neighbours)
 {
@@ -183,6 +255,8 @@ static void place(const char *const argv[], bool with_neighbours)
            "not all safe from breakpoints", argv[0], 0);
     tl_plan_free(&plan);
     free(sites);
+    if (!with_neighbours)
+        crowd_out(argv, &guards, areas, area_count);
     free(areas);
     fclose(memory);
     tl_guards_free(&guards);

@@ -76,7 +76,7 @@ static int find(struct tl_self *self, const struct tl_modules *modules, struct t
 
 static int plan(struct tl_self *self, const struct tl_modules *modules, struct tl_guarding *g, struct tl_error *error)
 {
-    for (int tries = 0;; tries++) {
+    for (int tries = 0;;) {
         struct tl_area *areas;
         size_t area_count;
         struct tl_plan_options options = {
@@ -89,12 +89,14 @@ static int plan(struct tl_self *self, const struct tl_modules *modules, struct t
         free(areas);
         if (result)
             return tl_fail(error, result, "guards cannot be planned: %s", tl_errno_name(-result));
+        if (tl_guards_retreat(&g->guards, g->guards.sites, g->guards.count))
+            continue;
         uint64_t addr;
         enum tl_why why = tl_guards_missing(g->guards.sites, g->guards.count, &addr);
         if (why)
             return refuse(modules, addr, why, error);
         result = tl_map(self, &g->plan, error);
-        if (result != -EEXIST || tries == PLAN_TRIES)
+        if (result != -EEXIST || ++tries > PLAN_TRIES)
             return result;
     }
 }
