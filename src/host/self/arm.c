@@ -28,7 +28,7 @@
 #include <time.h>
 
 /* DISARM_DOUBTS: so often what may be a guard's frame, and may be what one has left, is taken for one. */
-enum { DISARM_TRIES = 50, DISARM_DOUBTS = 20, SYSCALL_BYTES = 2 };
+enum { ARM_TRIES = 50, DISARM_TRIES = 50, DISARM_DOUBTS = 20, SYSCALL_BYTES = 2 };
 
 static const uint64_t trap_bit = TL_SIGNAL_BIT(TL_SIGTRAP);
 
@@ -164,6 +164,36 @@ static int begin_writing(struct tl_self *self, bool back, struct tl_patch **patc
     return result;
 }
 
+/* Behind the jump of a guard that stands in front of its system call, and not through with it: it would not be seen. */
+static bool is_behind_guard(const struct tl_self *self, const struct tl_world *world)
+{
+    for (const struct tl_guarding *g = self->guarding; g; g = g->next) {
+        for (size_t i = 0; i < g->guards.count; i++) {
+            const struct tl_site *site = &g->guards.sites[i];
+            for (size_t k = 0; site->guard_at && k < world->count; k++) {
+                if (world->tasks[k].regs.rip - site->addr - 1 < site->guard_at)
+                    return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* Everybody stands still, and nobody where a guard would come too late. */
+static long stop_clear_of_guards(const struct tl_self *self, struct tl_world **world)
+{
+    for (int i = 0; i < ARM_TRIES; i++) {
+        struct timespec t = {0, 1000000};
+        long result = tl_world_threads() == 1 ? 0 : tl_world_stop(world);
+        if (result || !*world || !is_behind_guard(self, *world))
+            return result;
+        tl_world_resume(*world);
+        *world = NULL;
+        CALL(SYS_nanosleep, &t, NULL);
+    }
+    return -EAGAIN;
+}
+
 static int arm_first(struct tl_self *self, struct tl_entered *entered, struct tl_error *error)
 {
     struct tl_writing text;
@@ -173,8 +203,7 @@ static int arm_first(struct tl_self *self, struct tl_entered *entered, struct tl
     int result = begin_writing(self, false, &patches, &text, error);
     if (result)
         return result;
-    if (tl_world_threads() != 1)
-        result = tl_world_stop(&world);
+    result = (int)stop_clear_of_guards(self, &world);
     if (result) {
         tl_explain_stop(error, result);
     } else {
