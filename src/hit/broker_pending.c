@@ -77,8 +77,15 @@ void tl_pending_add(struct tl_caller *caller, struct tl_signal_frame *frame)
         return;
     uint32_t other = taker(caller->broker);
     struct tl_siginfo back;
-    if (other && take(&caller->process->pending, &caller->process->info, &back) && tl_raise(caller, other, &back) < 0)
-        put(&caller->process->pending, &caller->process->info, &back); /* it is not there any more */
+    if (!other || !take(&caller->process->pending, &caller->process->info, &back))
+        return;
+    int32_t code = back.code;
+    if (code >= 0) /* as from kill: no thread may send that to another */
+        back.code = TL_SI_QUEUE;
+    if (tl_raise(caller, other, &back) >= 0)
+        return;
+    back.code = code;
+    put(&caller->process->pending, &caller->process->info, &back); /* it is not there any more */
 }
 
 bool tl_pending_is(const struct tl_caller *caller)

@@ -44,6 +44,7 @@ struct tl_siginfo {
 
 enum { /* tl_siginfo.code */
        TL_SI_USER = 0,
+       TL_SI_QUEUE = -1,
        TL_SI_TKILL = -6,
        TL_SI_KERNEL = 0x80,
        TL_TRAP_BRKPT = 1,

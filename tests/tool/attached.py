@@ -15,6 +15,11 @@ def signals(pid):
     return found
 
 
+def state(pid):
+    with open(f"/proc/{pid}/stat") as file:
+        return file.read().rsplit(")", 1)[1].split()[0]
+
+
 def attach(program, way):
     return Tool("count", *WAYS[way], "-e", "EXE!*", "-p", program.pid)
 
@@ -79,6 +84,46 @@ def test_inside_a_handler_when_the_tool_comes():
 def test_inside_a_handler_when_the_tool_goes():
     same("install", "+hold", "-go on", "send")
     same("block", "+hold", "-go on", "install", "send", "unblock")
+
+
+def test_a_signal_on_its_way_when_the_tool_comes():
+    """It was sent while the program stood still: nothing blocks it, but no handler has had it yet."""
+    for way in WAYS:
+        for others in (False, True):
+            program = Program("traps")
+            program.ask("install")
+            assert not others or program.ask("keep") == "0"
+            program.process.send_signal(signal.SIGSTOP)
+            wait_until(lambda: state(program.pid) == "T", "it has stopped")
+            program.process.send_signal(signal.SIGTRAP)
+            tool = attach(program, way)
+            program.process.send_signal(signal.SIGCONT)
+            assert program.ask("send").split()[0] == "2", (way, others)
+            assert not others or program.ask("give") == "3", way
+            tool.stop().expect(0)
+            program.quit()
+
+
+def held_twice(way=None):
+    """Inside a handler of SIGTRAP another one comes; then the tool goes."""
+    program = Program("traps")
+    tool = attach(program, way) if way else None
+    answers = [program.ask(f"hold {int(signal.SIGTRAP)}")]
+    program.process.send_signal(signal.SIGTRAP)
+    if tool:
+        trap = 1 << signal.SIGTRAP - 1
+        wait_until(lambda: not any(int(of[k], 16) & trap for of in signals(program.pid).values() for k in (0, 1)),
+                   "the broker has it")
+        tool.stop().expect(0)
+    answers += [program.ask("go on"), program.ask("go on"), program.ask("blocked 5")]
+    program.quit()
+    return answers
+
+
+def test_a_signal_that_waits_for_a_handler_when_the_tool_goes():
+    expected = held_twice()
+    for way in WAYS:
+        assert held_twice(way) == expected, way
 
 
 def test_a_tool_that_is_killed():

@@ -44,6 +44,8 @@ int tl_actions_set(struct tl_remote *r, const struct tl_sigaction *actions, cons
     return count ? tl_batch(r, calls, count, true, &done) : 0;
 }
 
+/* The kernel lets nobody but the thread itself send what looks as if it came from the kernel, or from tgkill; to the
+ * process its first thread. */
 int tl_signal_queue(struct tl_remote *r, pid_t tid, const struct tl_siginfo *info)
 {
     uint64_t at = r->core.addr + TL_CORE_SCRATCH, number = TL_SIGTRAP, group = (uint64_t)r->facts.ns_pid;
@@ -53,7 +55,10 @@ int tl_signal_queue(struct tl_remote *r, pid_t tid, const struct tl_siginfo *inf
             (struct tl_call){SYS_rt_tgsigqueueinfo, {group, (uint64_t)tl_innermost_pid(tid), number, at}, -ECANCELED};
     size_t done;
     memcpy(scratch(r), info, sizeof *info);
-    return tl_batch(r, &call, 1, true, &done);
+    r->sender = tid ? tid : r->pid;
+    int result = tl_batch(r, &call, 1, true, &done);
+    r->sender = 0;
+    return result;
 }
 
 /* The first pending signal, of the thread or of its process, that `wanted` says yes to. */

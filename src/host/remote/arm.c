@@ -26,9 +26,17 @@ static const uint64_t trap = TL_SIGNAL_BIT(TL_SIGTRAP);
 enum { FRAMES_MAX = 1024, CX_IN_FRAME = offsetof(struct tl_signal_frame, context.rcx) };
 _Static_assert(offsetof(struct tl_context, mask) - offsetof(struct tl_context, rcx) == 8 * TL_SAVED_MASK, "saved mask");
 
-/* Saved masks that hold SIGTRAP, and what the innermost handler of the thread being looked at goes back to. */
+/* Saved masks that hold SIGTRAP, and what the innermost handler of the thread being looked at goes back to. And
+ * SIGTRAPs that nobody blocks, which are on their way to a handler while the target stands still: an int3 of the
+ * program's own has just been met, or somebody has sent one. */
 struct frames {
     struct tl_remote *r;
+    struct coming {
+        pid_t tid; /* who takes it */
+        struct tl_siginfo info;
+    } * coming;
+    size_t coming_count;
+    bool waiting; /* some wait for a mask to open */
     struct {
         uint64_t at, mask;
     } blocked[FRAMES_MAX];
@@ -70,17 +78,45 @@ static int write_back(struct tl_remote *r, uint64_t addr, const uint8_t *before,
     return 0;
 }
 
+static bool note_coming(struct frames *f, pid_t tid, bool shared)
+{
+    struct coming *coming = &f->coming[f->coming_count];
+    coming->tid = tid;
+    bool is_coming = tl_trap_pending(tid, shared, &coming->info);
+    f->coming_count += is_coming;
+    return is_coming;
+}
+
+/* A thread that lets SIGTRAP through: the broker is to know whom it can hand one to that comes to another. There are as
+ * many records as there are. */
+static void adopt_open(struct tl_broker *broker, const struct tl_task *task)
+{
+    if (!tl_broker_thread(broker, task->regs.fs_base))
+        tl_broker_adopt_thread(broker, task->regs.fs_base, (uint32_t)tl_innermost_pid(task->tid), false);
+}
+
 /* The records of the threads in the broker's memory, in our copy of it. A SIGTRAP that waits for a mask to open waits
  * in there: let through, it would end the system calls that threads are in. */
 static int adopt_tasks(struct tl_remote *r, struct tl_broker *broker, struct frames *f, struct tl_error *error)
 {
     struct tl_remote_area *areas;
     size_t area_count;
+    pid_t taker = 0; /* of one for the process */
+    f->coming = calloc(r->task_count + 1, sizeof *f->coming);
+    if (!f->coming)
+        return -ENOMEM;
     int result = tl_read_areas(r->pid, &areas, &area_count);
     for (size_t i = 0; i < r->task_count && result == 0; i++) {
         const struct tl_task *task = &r->tasks[i];
         uint64_t mask;
         result = tl_get_mask(task->tid, &mask);
+        if (result == 0 && !(mask & trap)) {
+            bool is_busy = note_coming(f, task->tid, false);
+            if (!task->outside && (!taker || !is_busy))
+                taker = task->tid;
+            if (!task->outside)
+                adopt_open(broker, task);
+        }
         if (result == 0) {
             f->innermost = 0;
             result = tl_saved_contexts(r, areas, area_count, task, look_at_frame, f);
@@ -91,8 +127,10 @@ static int adopt_tasks(struct tl_remote *r, struct tl_broker *broker, struct fra
             continue;
         result = tl_broker_adopt_thread(broker, task->regs.fs_base, (uint32_t)tl_innermost_pid(task->tid), true);
         struct tl_broker_thread *thread = result ? NULL : tl_broker_thread(broker, task->regs.fs_base);
-        if (thread)
-            thread->pending = tl_trap_pending(task->tid, false, &thread->info);
+        if (thread && tl_trap_pending(task->tid, false, &thread->info)) {
+            thread->pending = 1;
+            f->waiting = true;
+        }
         const struct tl_remote_area *stack = tl_area_at(areas, area_count, f->innermost);
         if (thread && stack) {
             thread->handler = f->innermost;
@@ -101,8 +139,12 @@ static int adopt_tasks(struct tl_remote *r, struct tl_broker *broker, struct fra
         }
     }
     free(areas);
-    if (result == 0 && r->task_count)
-        broker->process.pending = tl_trap_pending(r->tasks[0].tid, true, &broker->process.info);
+    if (result == 0 && taker)
+        note_coming(f, taker, true);
+    else if (result == 0 && r->task_count && tl_trap_pending(r->tasks[0].tid, true, &broker->process.info)) {
+        broker->process.pending = 1;
+        f->waiting = true;
+    }
     return result ? tl_fail(error, -ENOSYS, "the threads of process %d cannot be told apart", r->pid) : 0;
 }
 
@@ -140,8 +182,8 @@ static bool all_share_actions(const struct tl_remote *r)
     return true;
 }
 
-static int adopt_actions(struct tl_remote *r, struct tl_broker *broker, struct tl_sigaction *kernels, int *numbers,
-                         size_t *count)
+static int adopt_actions(struct tl_remote *r, struct tl_broker *broker, bool waiting, struct tl_sigaction *kernels,
+                         int *numbers, size_t *count)
 {
     struct tl_sigaction actions[TL_SIGNALS + 1];
     int result = tl_actions_read(r, actions);
@@ -150,9 +192,10 @@ static int adopt_actions(struct tl_remote *r, struct tl_broker *broker, struct t
         if (!tl_broker_adopt_action(broker, i, &actions[i], &kernels[*count]))
             continue;
         numbers[(*count)++] = i;
-        if (i != TL_SIGTRAP)
+        if (i != TL_SIGTRAP || !waiting)
             continue;
-        /* Ignored for a moment: this throws away those that are pending, which the broker has by now. */
+        /* Ignored for a moment: this throws away all that are pending. The broker has by now what waits; those that are
+         * on their way are sent again. */
         kernels[*count] = kernels[*count - 1];
         kernels[*count - 1] = (struct tl_sigaction){.handler = TL_SIG_IGN};
         numbers[(*count)++] = i;
@@ -170,9 +213,9 @@ static int arm(struct tl_remote *r, uint64_t addr, struct tl_broker *broker, str
     memcpy(before, broker, sizeof *broker);
     f->r = r;
     if (result == 0)
-        result = adopt_actions(r, broker, kernels, numbers, &count);
-    if (result == 0)
         result = adopt_tasks(r, broker, f, error);
+    if (result == 0)
+        result = adopt_actions(r, broker, f->waiting, kernels, numbers, &count);
     if (result == 0)
         result = tl_log_room(r, f->count + 1, error);
     struct tl_record record = {.kind = TL_RECORD_BROKER, .addr = addr, .size = sizeof *broker};
@@ -187,6 +230,8 @@ static int arm(struct tl_remote *r, uint64_t addr, struct tl_broker *broker, str
     result = write_back(r, addr, (uint8_t *)before, (uint8_t *)broker, sizeof *broker);
     if (result == 0)
         result = tl_actions_set(r, kernels, numbers, count);
+    for (size_t i = 0; i < f->coming_count && f->waiting && result == 0; i++)
+        result = tl_signal_queue(r, f->coming[i].tid, &f->coming[i].info);
     if (result == 0)
         result = unblock(r, f);
     if (result)
@@ -207,6 +252,8 @@ int tl_port_arm(struct tl_remote *r, uint64_t addr, struct tl_error *error)
     struct frames *frames = calloc(1, sizeof *frames);
     int result = broker && frames ? arm(r, addr, broker, broker + 1, frames, error) : -ENOMEM;
     free(broker);
+    if (frames)
+        free(frames->coming);
     free(frames);
     if (result && result != -ENOSYS)
         tl_fail(error, result, "the signals of process %d cannot be taken over (%s)", r->pid, tl_errno_name(-result));
@@ -235,6 +282,23 @@ static bool block_in_frame(void *context, uint64_t at, const uint64_t *word)
     return true;
 }
 
+/* The broker wanted to be told when the handler is over, and has set TF in its frame: see hit/broker_pending.c. */
+static void unstep(struct tl_remote *r, struct tl_task *task, struct tl_broker_thread *thread)
+{
+    uint64_t flags, at = thread->handler + offsetof(struct tl_signal_frame, context);
+    thread->kick = 0;
+    if (handler_is_over(thread, task->regs.rsp)) {
+        task->regs.eflags &= ~(uint64_t)TL_FLAG_TRAP;
+        tl_set_regs(task->tid, &task->regs);
+        return;
+    }
+    at += offsetof(struct tl_context, rflags);
+    if (tl_mem_read(r, at, &flags, sizeof flags) == 0 && tl_saved_plausible(r, thread->handler + CX_IN_FRAME)) {
+        flags &= ~(uint64_t)TL_FLAG_TRAP;
+        tl_mem_write(r, at, &flags, sizeof flags);
+    }
+}
+
 /* Handlers that have not returned yet go back to where SIGTRAP was not really blocked: it is to be from now on. */
 static int block_again(struct tl_remote *r, struct tl_broker *broker)
 {
@@ -242,9 +306,11 @@ static int block_again(struct tl_remote *r, struct tl_broker *broker)
     size_t area_count;
     int result = tl_read_areas(r->pid, &areas, &area_count);
     for (size_t i = 0; i < r->task_count && result == 0; i++) {
-        const struct tl_task *task = &r->tasks[i];
+        struct tl_task *task = &r->tasks[i];
         struct tl_broker_thread *thread = task->outside ? NULL : tl_broker_thread(broker, task->regs.fs_base);
         uint64_t mask;
+        if (thread && thread->kick)
+            unstep(r, task, thread);
         if (thread && thread->handler && handler_is_over(thread, task->regs.rsp)) {
             thread->trap_blocked = thread->trap_after;
             thread->handler = 0;

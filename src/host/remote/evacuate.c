@@ -19,7 +19,8 @@ struct evacuation {
     struct tl_remote *r;
     tl_locate *locate;
     void *context;
-    bool held; /* somebody has to run on */
+    struct tl_broker *broker; /* a copy; NULL: not armed */
+    bool held;                /* somebody has to run on */
 };
 
 static bool saved_context(void *context, uint64_t at, const uint64_t *word)
@@ -69,12 +70,28 @@ static int set_task(struct tl_task *task, const struct user_regs_struct *regs)
     return result == -ESRCH ? 0 : result;
 }
 
+/* Inside of the one instruction for which the broker has set TF. */
+static bool is_stepping(const struct evacuation *e, const struct tl_task *task)
+{
+    const struct tl_broker_thread *thread =
+        e->broker && !task->outside ? tl_broker_thread(e->broker, task->regs.fs_base) : NULL;
+    return thread && thread->step && thread->step == task->regs.rip;
+}
+
+static int copy_broker(struct evacuation *e)
+{
+    e->broker = e->r->broker ? malloc(sizeof *e->broker) : NULL;
+    if (!e->r->broker)
+        return 0;
+    return e->broker ? tl_mem_read(e->r, e->r->broker, e->broker, sizeof *e->broker) : -ENOMEM;
+}
+
 static int move_task(struct evacuation *e, struct tl_task *task)
 {
     uint64_t original;
     int fix_rcx = 0;
     struct user_regs_struct regs = task->regs;
-    if (tl_has_raised(task->tid)) {
+    if (tl_has_raised(task->tid) || is_stepping(e, task)) {
         e->held = true;
         return 0;
     }
@@ -100,6 +117,9 @@ int tl_port_evacuate(struct tl_remote *r, tl_locate *locate, void *context)
     struct tl_remote_area *areas;
     size_t area_count;
     int result = tl_read_areas(r->pid, &areas, &area_count);
+    if (result)
+        return result;
+    result = copy_broker(&e);
     for (size_t i = 0; i < r->task_count && result == 0; i++)
         result = move_task(&e, &r->tasks[i]);
     for (size_t i = 0; i < r->task_count && result == 0 && !e.held; i++) {
@@ -110,5 +130,6 @@ int tl_port_evacuate(struct tl_remote *r, tl_locate *locate, void *context)
         }
     }
     free(areas);
+    free(e.broker);
     return result ? result : e.held ? -EAGAIN : 0;
 }

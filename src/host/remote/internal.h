@@ -120,6 +120,7 @@ struct tl_remote {
     uint64_t broker;         /* address of struct tl_broker; 0: not armed */
     uint64_t asleep;         /* where a thread stands that a guard has sent to sleep; 0: none does */
     struct tl_record *armed; /* that says so */
+    pid_t sender;            /* the task that has to make the next calls; 0: any */
 
     void *area, *pool;
     uint64_t area_addr;

@@ -32,12 +32,15 @@ int tl_set_mask(pid_t tid, uint64_t mask)
     return ptrace(PTRACE_SETSIGMASK, tid, sizeof mask, &mask) == 0 ? 0 : -errno;
 }
 
-/* A task of the group itself (it has the group's descriptors), by preference one that is not inside a call. */
+/* A task of the group itself (it has the group's descriptors), by preference one that is not inside a call; or the one
+ * that has to be it. */
 struct tl_task *tl_worker(struct tl_remote *r)
 {
     struct tl_task *best = NULL;
     for (size_t i = 0; i < r->task_count; i++) {
         struct tl_task *task = &r->tasks[i];
+        if (r->sender && task->tid == r->sender)
+            return task;
         if (!task->outside && (!best || (!tl_in_restartable_call(&task->regs) && tl_in_restartable_call(&best->regs))))
             best = task;
     }

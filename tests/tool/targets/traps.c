@@ -12,8 +12,9 @@
  *     descriptor N   it comes through a signalfd
  *     suspended N    it is let in by sigsuspend, ppoll, pselect, epoll_pwait
  *     storm N        threads come and go
- *     hold           waits inside a handler for a line, then goes on
+ *     hold N         waits inside a handler (of signal N, else SIGUSR1) for a line, then goes on
  *     install, send  a handler to stay, and a signal for it
+ *     keep, give     a thread that has one pending and blocked, and lets it in
  *     die            raise(SIGTRAP), nobody there
  */
 #include "obey.h"
@@ -21,6 +22,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/select.h>
@@ -314,13 +316,46 @@ static void on_hold(int number)
     printf("%ld %ld %s; ", before, works(number), mask() + (*mask() == 't'));
 }
 
-static void hold(void)
+static void hold(long number)
 {
-    struct sigaction action = {.sa_handler = on_hold};
+    int held = number > 1 ? (int)number : SIGUSR1;
+    struct sigaction action = {.sa_handler = on_hold, .sa_flags = SA_RESTART};
     sigfillset(&action.sa_mask);
-    sigaction(SIGUSR1, &action, NULL);
-    raise(SIGUSR1);
+    sigaction(held, &action, NULL);
+    raise(held);
     printf("%ld [%s]", works(30), mask());
+}
+
+static sem_t kept, given;
+static pthread_t keeper;
+
+static void *keeping(void *arg)
+{
+    (void)arg;
+    block(SIG_BLOCK);
+    raise(SIGTRAP);
+    sem_post(&kept);
+    while (sem_wait(&given) != 0)
+        ;
+    block(SIG_UNBLOCK);
+    return NULL;
+}
+
+static void keep(void)
+{
+    sem_init(&kept, 0, 0);
+    sem_init(&given, 0, 0);
+    pthread_create(&keeper, NULL, keeping, NULL);
+    while (sem_wait(&kept) != 0)
+        ;
+    printf("%ld", seen);
+}
+
+static void give(void)
+{
+    sem_post(&given);
+    pthread_join(keeper, NULL);
+    printf("%ld", seen);
 }
 
 static void carry(char **words, int count)
@@ -330,11 +365,10 @@ static void carry(char **words, int count)
         const char *name;
         void (*with)(long);
         void (*without)(void);
-    } commands[] = {{"blocked", blocked, 0},     {"all", all, 0},
-                    {"ignored", ignored, 0},     {"own", own, 0},
-                    {"flags", 0, flags},         {"waited", waited, 0},
-                    {"storm", storm, 0},         {"hold", 0, hold},
-                    {"suspended", suspended, 0}, {"descriptor", descriptor, 0}};
+    } commands[] = {
+        {"blocked", blocked, 0}, {"all", all, 0},       {"ignored", ignored, 0},     {"own", own, 0},
+        {"flags", 0, flags},     {"waited", waited, 0}, {"storm", storm, 0},         {"hold", hold, 0},
+        {"keep", 0, keep},       {"give", 0, give},     {"suspended", suspended, 0}, {"descriptor", descriptor, 0}};
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
         if (!strcmp(words[0], commands[i].name)) {
             if (commands[i].with)
@@ -345,7 +379,7 @@ static void carry(char **words, int count)
         }
     }
     if (!strcmp(words[0], "install")) {
-        handle(SIGTRAP, 0, NULL, NULL);
+        handle(SIGTRAP, SA_RESTART, NULL, NULL);
         seen = 0;
         printf("%ld", works(5));
     } else if (!strcmp(words[0], "send")) {
