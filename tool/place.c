@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -501,11 +502,23 @@ int place_withdraw(struct placed *placed)
     return error;
 }
 
+/* Another tracer may be at work just now, or (EPERM) may have been when we came: most are done in a moment. */
+static int remove_patiently(struct tl_remote *remote, struct tl_error *error)
+{
+    for (unsigned waited = 0, wait = 1;; waited += wait, wait = wait < 50 ? wait * 2 : wait) {
+        int result = tl_remote_remove(remote, error);
+        bool may_pass = result == -EBUSY || result == -EPERM || result == -EAGAIN;
+        if (!may_pass || waited >= REMOVE_PATIENCE_MS)
+            return result;
+        nanosleep(&(struct timespec){.tv_nsec = wait * 1000000l}, NULL);
+    }
+}
+
 void place_leave(struct placed *placed)
 {
     struct tl_error error;
     place_remove(placed);
-    if (placed->remote && !placed->stuck && tl_remote_remove(placed->remote, &error))
+    if (placed->remote && !placed->stuck && remove_patiently(placed->remote, &error))
         complain("%s", error.text);
     memset(&placed->region, 0, sizeof placed->region);
 }

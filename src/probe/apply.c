@@ -278,8 +278,8 @@ static int try_to_remove(struct tl_applied *applied)
     const struct tl_port *port = applied->port;
     static const struct tl_gate closed;
     int error = port->stop(port->host);
-    if (error) /* another tracer's turn may pass, as a busy machine's moment does */
-        return error == -EBUSY ? -EAGAIN : error;
+    if (error) /* another tracer's turn may pass, or has just passed (EPERM), as a busy machine's moment does */
+        return error == -EBUSY || error == -EPERM ? -EAGAIN : error;
     error = restore_text(applied, applied->late_count);
     if (!error || error == -EBUSY) {
         int gates = set_gates(applied, &closed);
