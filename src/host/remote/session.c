@@ -20,7 +20,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
-enum { CALL_MS = 2000 };
+enum { CALL_MS = 10000 };
 
 int tl_get_mask(pid_t tid, uint64_t *mask)
 {
