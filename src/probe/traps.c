@@ -135,15 +135,49 @@ static struct tl_broker_tables *lay_out(const struct tl_traps_part *const *parts
     return tables;
 }
 
-/* In order, where they are not: parts that come by address need no sorting. */
+/* Where the stretch that is in order from `from` on ends. */
+static size_t ordered(const uint8_t *items, size_t from, size_t count, size_t size,
+                      int (*order)(const void *, const void *))
+{
+    for (from++; from < count; from++)
+        if (order(items + (from - 1) * size, items + from * size) > 0)
+            break;
+    return from < count ? from : count;
+}
+
+/* Two stretches of `from`, [first, middle) and [middle, end), go to the same place in `to` in order. */
+static void merge(uint8_t *to, const uint8_t *from, size_t first, size_t middle, size_t end, size_t size,
+                  int (*order)(const void *, const void *))
+{
+    size_t left = first, right = middle;
+    for (size_t at = first; at < end; at++) {
+        bool takes_left = right == end || (left < middle && order(from + left * size, from + right * size) <= 0);
+        memcpy(to + at * size, from + (takes_left ? left++ : right++) * size, size);
+    }
+}
+
+/* In order. Parts come by address, and their trampolines were made arena by arena: there are a few stretches that are
+ * in order already, as a rule, and tables are built for each probe. */
 static void sort(void *items, size_t count, size_t size, int (*order)(const void *, const void *))
 {
-    const uint8_t *bytes = items;
-    for (size_t i = 1; i < count; i++)
-        if (order(bytes + (i - 1) * size, bytes + i * size) > 0) {
+    uint8_t *from = items, *spare = NULL, *to = NULL;
+    while (ordered(from, 0, count, size, order) < count) {
+        if (!spare && !(spare = malloc(count * size))) {
             qsort(items, count, size, order);
             return;
         }
+        to = from == spare ? items : spare;
+        for (size_t first = 0; first < count;) {
+            size_t middle = ordered(from, first, count, size, order);
+            size_t end = middle < count ? ordered(from, middle, count, size, order) : count;
+            merge(to, from, first, middle, end, size, order);
+            first = end;
+        }
+        from = to;
+    }
+    if (from != items)
+        memcpy(items, from, count * size);
+    free(spare);
 }
 
 static void copy_parts(struct tl_broker_tables *tables, const struct tl_traps_part *const *parts, size_t count)

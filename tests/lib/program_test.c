@@ -52,7 +52,7 @@ static void add_return(struct tl_return_probe *probe, uint64_t flags, const char
         fail_msg("%s: %d %s", symbol, code, error.text);
 }
 
-__attribute__((noinline)) void program_leaves(int how);
+__attribute__((noinline, weak)) void program_leaves(int how); /* weak: no copies of it for constants */
 void program_leaves(int how)
 {
     if (how == 1)

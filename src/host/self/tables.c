@@ -4,7 +4,8 @@
  *
  * A thread that takes a trap in this moment may still read the image before. So that one is retired, and unmapped when
  * nobody has an address in it any more (inside.c). That look stops all threads, so it waits until there is something to
- * gain from it: images of a few times the size of the one in force.
+ * gain from it: images of a few times the size of the one in force; or, where nobody else is to be stopped, a few
+ * images.
  */
 #include "host/self/internal.h"
 #include "host/self/world.h"
@@ -16,7 +17,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
-enum { RETIRED_TIMES = 8, RETIRED_BYTES_LEAST = 4 << 20 };
+enum { RETIRED_TIMES = 8, RETIRED_BYTES_LEAST = 4 << 20, RETIRED_MOST = 64 };
 
 static int by_start(const void *a, const void *b)
 {
@@ -103,8 +104,8 @@ static void retire(struct tl_self *self, const struct tl_tables *tables)
     self->retired[self->retired_count++] = *tables; /* there is room: see tl_tables_renew */
     self->retired_bytes += tables->size;
     size_t most = RETIRED_TIMES * self->tables.size;
-    if (!self->armed || tl_world_threads() == 1 ||
-        self->retired_bytes > (most > RETIRED_BYTES_LEAST ? most : RETIRED_BYTES_LEAST))
+    bool many = self->retired_bytes > (most > RETIRED_BYTES_LEAST ? most : RETIRED_BYTES_LEAST);
+    if (!self->armed || many || (self->retired_count >= RETIRED_MOST && tl_world_threads() == 1))
         reclaim(self);
 }
 
