@@ -2,7 +2,9 @@
  *
  * The address space may change between the look and the mapping, since other threads run on: then it is done again. A
  * look costs a line of /proc/self/maps for each mapping, so single registrations avoid new mappings: arenas are mapped
- * larger than is needed, and their rest is offered to the next plans.
+ * larger than is needed, and their rest is offered to the next plans. What needs no new mapping is planned without a
+ * look. A punned jump needs one, as a rule; so when there are many, single probes get an int3 instead. In a batch jumps
+ * share theirs, which is no matter then.
  */
 #include "planning.h"
 
@@ -10,7 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PAGE = 4096, ARENA_BYTES = 1 << 16, NEAR = 32, ATTEMPTS = 5, BREAKPOINT = 0xcc };
+enum { PAGE = 4096, ARENA_BYTES = 1 << 16, NEAR = 32, ATTEMPTS = 5 };
+/* So few are single ones; and so many mappings they may have. */
+enum { FEW = 8, MAPPINGS_OF_FEW = 1024 };
 
 /* ---- neighbours ---- */
 
@@ -129,6 +133,8 @@ static int note_demoted(struct planning *planning, const struct tl_plan *plan, c
 /* The plan's memory is taken, for the next group. */
 static int add_areas(struct planning *planning, const struct tl_plan *plan)
 {
+    if (!plan->map_count && !plan->gate_count)
+        return 0;
     size_t count = planning->area_count + plan->map_count + plan->gate_count;
     struct tl_area *merged = calloc(count + 1, sizeof *merged);
     if (!merged)
@@ -156,6 +162,33 @@ static int add_areas(struct planning *planning, const struct tl_plan *plan)
     return 0;
 }
 
+/* Only with what is mapped already: as if nothing were free. Whether that is the end of it; *code is what the planner
+ * returned. */
+static bool plan_in_place(const struct planning *planning, struct tl_site *sites, size_t count,
+                          struct tl_plan_options options, struct tl_plan *plan, int *code)
+{
+    const struct tl_area everything = {.start = 0, .end = UINT64_MAX};
+    const uint32_t jumps = options.tactics & ~(1u << TL_TACTIC_INT3);
+    if (planning->count > FEW)
+        return false;
+    if (jumps && engine.memory_count < MAPPINGS_OF_FEW)
+        options.tactics = jumps;
+    options.max_mappings = 0;
+    *code = tl_plan_build(sites, count, &everything, 1, &options, plan);
+    if (*code || !plan->refused)
+        return true;
+    tl_plan_free(plan);
+    return false;
+}
+
+/* The look, if it has not been done. */
+static int look(struct planning *planning, struct tl_error *error)
+{
+    if (planning->areas)
+        return 0;
+    return tl_self_areas(engine.self, &planning->areas, &planning->area_count, &planning->mappings_left, error);
+}
+
 static int plan_group(struct planning *planning, uint32_t tactics, size_t *failed, struct tl_error *error)
 {
     struct tl_plan *plan = &planning->plans[planning->plan_count];
@@ -166,7 +199,6 @@ static int plan_group(struct planning *planning, uint32_t tactics, size_t *faile
         if (planning->fresh[i]->tactics == tactics)
             sites[count++] = planning->fresh[i]->plan;
     struct tl_plan_options options = {.tactics = tactics,
-                                      .max_mappings = planning->mappings_left,
                                       .independent = true,
                                       .rooms = planning->rooms,
                                       .room_count = planning->room_count,
@@ -174,8 +206,14 @@ static int plan_group(struct planning *planning, uint32_t tactics, size_t *faile
                                       .in_force = in_force,
                                       .in_force_count = in_force_count};
     int code = sites && in_force ? 0 : -ENOMEM;
-    if (!code)
-        code = tl_plan_build(sites, count, planning->areas, planning->area_count, &options, plan);
+    bool told = false;
+    if (!code && !plan_in_place(planning, sites, count, options, plan, &code)) {
+        code = look(planning, error);
+        options.max_mappings = planning->mappings_left;
+        told = code != 0;
+        if (!code)
+            code = tl_plan_build(sites, count, planning->areas, planning->area_count, &options, plan);
+    }
     if (!code) {
         planning->plan_count++;
         *failed = take(planning, sites, count, plan);
@@ -199,7 +237,7 @@ static int plan_group(struct planning *planning, uint32_t tactics, size_t *faile
     }
     free(sites);
     free(in_force);
-    return code == -ENOMEM && *failed >= planning->count ? tl_fail(error, code, "out of memory") : code;
+    return code == -ENOMEM && !told && *failed >= planning->count ? tl_fail(error, code, "out of memory") : code;
 }
 
 static int plan_all(struct planning *planning, size_t *failed, struct tl_error *error)
@@ -210,7 +248,7 @@ static int plan_all(struct planning *planning, size_t *failed, struct tl_error *
     if (engine.room_count)
         memcpy(planning->rooms, engine.rooms, engine.room_count * sizeof *planning->rooms);
     planning->room_count = engine.room_count;
-    int code = tl_self_areas(engine.self, &planning->areas, &planning->area_count, &planning->mappings_left, error);
+    int code = 0;
     for (size_t i = 0; i < planning->count && !code; i++)
         if (!planning->fresh[i]->planned)
             code = planning->plan_count < PLANNING_GROUPS

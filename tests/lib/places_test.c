@@ -10,7 +10,7 @@
 #include "kit.h"
 #include "many.h"
 
-enum { MOST = 2048 };
+enum { MOST = 2048, SINGLE = 2500 };
 static struct tl_probe probes[MOST];
 static unsigned long pres, posts;
 
@@ -163,6 +163,24 @@ static void ten_thousand_at_once(void **state)
     }
 }
 
+/* What single probes need stays within bounds. */
+static void thousands_one_by_one(void **state)
+{
+    (void)state;
+    unsigned before = lines();
+    for (unsigned i = 0; i < SINGLE; i++) {
+        all[i] = (struct tl_probe){.size = sizeof all[i], .address = (void *)(uintptr_t)many[i], .pre = count_pre};
+        list[i] = &all[i];
+        kit_register(&all[i]);
+    }
+    assert_true(lines() < before + 1500);
+    pres = 0;
+    for (unsigned i = 0; i < SINGLE; i++)
+        assert_int_equal(many[i](i), (unsigned long)i * (i % 97 + 3) + i);
+    assert_int_equal(pres, SINGLE);
+    assert_int_equal(tl_probes_unregister(list, SINGLE, NULL), 0);
+}
+
 /* In and out again, thousands of times: memory for them is used again. */
 static void one_after_the_other(void **state)
 {
@@ -182,6 +200,7 @@ static void one_after_the_other(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(thousands_one_by_one),
         BOTH_WAYS(each_instruction_of_ours),
         BOTH_WAYS(each_instruction_of_a_library_function),
         BOTH_WAYS(ten_thousand_at_once),
