@@ -156,6 +156,16 @@ bool tl_fetch_run(struct tl_hit *hit, const struct tl_operation *code)
         case TL_OP_TID:
             PUSH((uint32_t)hit->tid_site);
             break;
+        case TL_OP_OLD:
+        case TL_OP_NEW: {
+            bool is_old = code->op == TL_OP_OLD;
+            const struct tl_watched *watched = hit->watched;
+            uint64_t value = !watched ? 0 : is_old ? watched->old : watched->new;
+            PUSH(value);
+            if (!watched || (is_old ? watched->no_old : watched->no_new))
+                bad |= top >> 1;
+            break;
+        }
         case TL_OP_LOAD:
             if (!(bad & top >> 1) && !load(hit, stack[-1], code->a, &stack[-1]))
                 bad |= top >> 1;

@@ -60,7 +60,7 @@ static inline const struct tl_operation *program(const struct tl_hit_control *ar
 
 /* A hit in its general form: any actions, the lane claimed. `tsc` may have been read already. */
 static __attribute__((noinline)) void act(struct tl_hit_control *area, struct tl_hit_regs *regs, uint32_t index,
-                                          struct tl_lane *lane, uint64_t tsc)
+                                          struct tl_lane *lane, uint64_t tsc, const struct tl_watched *watched)
 {
     const struct tl_hit_site *site = tl_site_at(area, index);
     const struct tl_hit_action *action = tl_first_action(area, site), *end = action + site->action_count;
@@ -69,6 +69,7 @@ static __attribute__((noinline)) void act(struct tl_hit_control *area, struct tl
     hit.lane = lane;
     hit.regs = regs;
     hit.tsc = tsc;
+    hit.watched = watched;
     hit.fs_base = fs_base(area->flags);
     hit.tid_site = thread_id(area, lane, hit.fs_base) | (uint64_t)index << 32;
     __atomic_store_n(&lane->progress, 0, __ATOMIC_RELAXED);
@@ -115,5 +116,19 @@ void tl_hit(struct tl_hit_control *area, struct tl_hit_regs *regs, uint32_t inde
             return;
         }
     }
-    act(area, regs, index, lane, tsc);
+    act(area, regs, index, lane, tsc, NULL);
+}
+
+void tl_hit_watched(struct tl_hit_control *area, struct tl_hit_regs *regs, uint32_t index,
+                    const struct tl_watched *watched)
+{
+    struct tl_lane *lane = tl_lane_claim(area, fs_base(area->flags), regs);
+    if (lane) {
+        lane->site = index;
+        act(area, regs, index, lane, 0, watched);
+    } else {
+        const struct tl_hit_site *site = tl_site_at(area, index);
+        const struct tl_hit_action *action = tl_first_action(area, site);
+        tl_missed(area, action, action + site->action_count);
+    }
 }

@@ -33,6 +33,8 @@ enum { TL_PROGRAM_STACK = 16, TL_PROGRAM_MAX = 512, TL_EVENT_ARGS = 32, TL_STRIN
     X(REG)         /* push register a (enum tl_reg) */                                                                 \
     X(PID)         /* push the process id */                                                                           \
     X(TID)         /* push the thread id (0 where unknown) */                                                          \
+    X(OLD)         /* push what the watched memory held before the access, zero-extended */                            \
+    X(NEW)         /* … and after it; both are faults in a hit of no watch */                                        \
     X(LOAD)        /* pop address, push a bytes there (1,2,4,8), zero-extended */                                      \
     X(LOAD_DIRECT) /* the same, a = 8, without protection: only for what the instruction itself is about to read */    \
     X(SIGN)        /* sign-extend the top from a bytes (1,2,4,8) */                                                    \
@@ -40,12 +42,13 @@ enum { TL_PROGRAM_STACK = 16, TL_PROGRAM_MAX = 512, TL_EVENT_ARGS = 32, TL_STRIN
     X(BITS)        /* top = (top >> b) & mask of a bits (a from 1, a + b to 64) */                                     \
     X(ADD)                                                                                                             \
     X(SUB)                                                                                                             \
-    X(MUL) X(DIV) X(MOD) X(UDIV) X(UMOD) X(AND) X(OR) X(XOR) X(SHL) X(SHR) X(SAR) X(EQ) X(NE) X(LT) X(LE) X(GT) X(GE)  \
-        X(ULT) X(ULE) X(UGT) X(UGE) /* pop b, pop a, push a OP b as 0 or 1 */                                          \
-        X(NOT)                      /* ! */                                                                            \
-        X(NEG) X(COM)               /* ~ */                                                                            \
-        X(DUP) X(DROP) X(ARG)       /* push the value stored in slot a */                                              \
-        X(STORE)                    /* pop into slot a */                                                              \
+    X(MUL)                                                                                                             \
+    X(DIV) X(MOD) X(UDIV) X(UMOD) X(AND) X(OR) X(XOR) X(SHL) X(SHR) X(SAR) X(EQ) X(NE) X(LT) X(LE) X(GT) X(GE) X(ULT)  \
+        X(ULE) X(UGT) X(UGE)  /* pop b, pop a, push a OP b as 0 or 1 */                                                \
+        X(NOT)                /* ! */                                                                                  \
+        X(NEG) X(COM)         /* ~ */                                                                                  \
+        X(DUP) X(DROP) X(ARG) /* push the value stored in slot a */                                                    \
+        X(STORE)              /* pop into slot a */                                                                    \
         X(STRING) /* pop address, read the NUL-terminated string there into slot a, at most imm bytes (1 to            \
                      TL_STRING_MAX) */                                                                                 \
         X(STREQ)  /* push 1 if the string in slot a equals the constant at imm (offset in the program's string pool),  \

@@ -17,6 +17,12 @@
 
 #include "hit/abi.h"
 
+/* What a watched place of memory held before an access and after it, zero-extended. */
+struct tl_watched {
+    uint64_t old, new;
+    bool no_old, no_new; /* could not be read, or is not known */
+};
+
 /* What a hit knows, and what its program has fetched so far. Whole words: values that are stored by halves and read as
  * one word, as compilers like to, would have to wait for each other. */
 struct tl_hit {
@@ -29,11 +35,15 @@ struct tl_hit {
     uint64_t slots;    /* as in the event: a bit for each slot that is stored | that is faulted << 32 */
     uint64_t strings;  /* a bit for each slot that holds length | offset in scratch << 32 */
     uint64_t scratch_used;
-    uint64_t stack_bytes; /* how much of the program's stack the event takes with it */
+    uint64_t stack_bytes;             /* how much of the program's stack the event takes with it */
+    const struct tl_watched *watched; /* NULL: the hit is a probe's */
 };
 
 /* A hit at `site`, the program's registers in *regs but for rip; rflags as lahf and seto al left them in rax. */
 void tl_hit(struct tl_hit_control *area, struct tl_hit_regs *regs, uint32_t site);
+/* The same for a watch: rip in *regs is where the program is. */
+void tl_hit_watched(struct tl_hit_control *area, struct tl_hit_regs *regs, uint32_t site,
+                    const struct tl_watched *watched);
 
 /* The block in which the thread with this key counts (src/probe/hook.c): found, claimed, or, after counting at
  * `displacement` of the overflow block, one in which an increment at `displacement` harms nobody. */

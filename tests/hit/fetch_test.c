@@ -104,6 +104,23 @@ static void faults_spread(void **unused)
     FAULTS(IMM(2), OP(STORE, .a = 5), BAD);
 }
 
+static void watched_memory(void **unused)
+{
+    (void)unused;
+    struct tl_watched watched = {.old = 3, .new = 0xfffffffe};
+    FAULTS(OP(OLD));
+    FAULTS(OP(NEW));
+    program_watched = &watched;
+    GIVES(3, OP(OLD));
+    GIVES(-2, OP(NEW), OP(SIGN, .a = 4));
+    watched.no_old = true;
+    FAULTS(OP(OLD));
+    GIVES(0xfffffffe, OP(NEW));
+    watched = (struct tl_watched){.no_new = true};
+    FAULTS(OP(NEW));
+    program_watched = NULL;
+}
+
 static void jumps(void **unused)
 {
     (void)unused;
@@ -126,6 +143,7 @@ int main(void)
         cmocka_unit_test(arithmetic_wraps_and_never_traps),
         cmocka_unit_test(comparisons),
         cmocka_unit_test(faults_spread),
+        cmocka_unit_test(watched_memory),
         cmocka_unit_test(jumps),
     };
     return cmocka_run_group_tests(tests, program_setup, program_teardown);

@@ -4,6 +4,7 @@
 struct world program_world;
 struct tl_hit program_hit;
 uint64_t program_fs_base;
+const struct tl_watched *program_watched;
 static struct tl_hit_regs regs;
 static const char pool[] = "\0abc\0a*c\0[x-z]?*";
 
@@ -36,6 +37,7 @@ bool program_run(const struct tl_operation *code, size_t length)
                                   .lane = world_lane(&program_world, 0),
                                   .regs = &regs,
                                   .fs_base = program_fs_base,
-                                  .tid_site = 77};
+                                  .tid_site = 77,
+                                  .watched = program_watched};
     return tl_fetch_run(&program_hit, code);
 }

@@ -16,6 +16,7 @@
 extern struct world program_world;
 extern struct tl_hit program_hit; /* after a run */
 extern uint64_t program_fs_base;  /* of the thread that runs */
+extern const struct tl_watched *program_watched;
 
 /* Constants of all programs, at these offsets. */
 enum { EMPTY = 0, ABC = 1, A_STAR_C = 5, BRACKET = 9 };

@@ -232,6 +232,10 @@ static void execute(struct run *run, const struct tl_operation *op)
     case TL_OP_TID:
         push(run, machine->tid, false);
         break;
+    case TL_OP_OLD: /* nothing is watched here */
+    case TL_OP_NEW:
+        push(run, 0, true);
+        break;
     case TL_OP_LOAD:
     case TL_OP_LOAD_DIRECT:
         if (op->a != 1 && op->a != 2 && op->a != 4 && op->a != 8)
