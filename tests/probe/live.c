@@ -2,6 +2,7 @@
 #include "live.h"
 
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <ucontext.h>
@@ -13,7 +14,7 @@
 enum { PAGE = 4096, TRAP_FLAG = 0x100 };
 
 volatile size_t live_trap_count;
-static const struct tl_broker_tables *tables;
+static struct tl_broker_tables *tables;
 static void (*pass_on)(void *context);
 static const struct tl_trap *stepping;
 
@@ -117,6 +118,7 @@ int live_traps(const struct tl_site *sites, size_t count, void (*other)(void *co
     struct sigaction action = {.sa_sigaction = on_trap, .sa_flags = SA_SIGINFO};
     if (tl_traps_of_sites(sites, count, NULL, 0, &image, &size) || tl_broker_tables_verify(image, size))
         return 25;
+    free(tables);
     tables = image;
     pass_on = other ? other : nobodys;
     return sigaction(SIGTRAP, &action, NULL) ? 26 : 0;
