@@ -78,8 +78,9 @@ static int variable(void *context, const char *name, uint64_t *addr)
 static int file_offset(void *context, uint64_t offset, uint64_t *addr)
 {
     const struct assembling *assembling = context;
-    int error = tl_object_offset_to_addr(assembling->module->object, offset, addr);
-    *addr += assembling->module->bias;
+    int error = tl_object_offset_to_addr(assembling->module->object, offset, false, addr);
+    if (!error)
+        *addr += assembling->module->bias;
     return error;
 }
 

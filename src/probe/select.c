@@ -235,7 +235,7 @@ static int select_offset(struct tl_selecting *selecting, const struct tl_spec *s
                          size_t *found)
 {
     uint64_t file_addr = spec->offset;
-    if (spec->where == TL_WHERE_FILE_OFFSET && tl_object_offset_to_addr(module->object, spec->offset, &file_addr))
+    if (spec->where == TL_WHERE_FILE_OFFSET && tl_object_offset_to_addr(module->object, spec->offset, true, &file_addr))
         return 0;
     if (spec->where == TL_WHERE_MODULE_OFFSET)
         file_addr += module->start - module->bias;

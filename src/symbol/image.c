@@ -113,11 +113,12 @@ const uint8_t *tl_object_text(const struct tl_object *object, uint64_t addr, siz
     return segment->bytes + (addr - segment->addr);
 }
 
-int tl_object_offset_to_addr(const struct tl_object *object, uint64_t offset, uint64_t *addr)
+int tl_object_offset_to_addr(const struct tl_object *object, uint64_t offset, bool executable, uint64_t *addr)
 {
     for (size_t i = 0; i < object->segment_count; i++) {
         const struct segment *segment = &object->segments[i];
-        if (segment->executable && offset >= segment->offset && offset - segment->offset < segment->size) {
+        if ((segment->executable || !executable) && offset >= segment->offset &&
+            offset - segment->offset < segment->size) {
             *addr = segment->addr + (offset - segment->offset);
             return 0;
         }

@@ -72,8 +72,8 @@ size_t tl_object_parts(const struct tl_object *object, const struct tl_function 
 /* Bytes of the file at a virtual address inside an executable segment; *available is how many follow. NULL: not there.
  */
 const uint8_t *tl_object_text(const struct tl_object *object, uint64_t addr, size_t *available);
-/* File offset <-> virtual address, by the executable program headers. -ENOENT. */
-int tl_object_offset_to_addr(const struct tl_object *object, uint64_t offset, uint64_t *addr);
+/* File offset <-> virtual address, by the program headers: the executable ones, or all. -ENOENT. */
+int tl_object_offset_to_addr(const struct tl_object *object, uint64_t offset, bool executable, uint64_t *addr);
 int tl_object_addr_to_offset(const struct tl_object *object, uint64_t addr, uint64_t *offset);
 /* A data object (variable) by name, for @SYMBOL fetches: address and size. -ENOENT. */
 int tl_object_variable(const struct tl_object *object, const char *name, uint64_t *addr, uint64_t *size);

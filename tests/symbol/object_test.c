@@ -42,7 +42,7 @@ static void text_is_the_bytes_of_the_file(void **state)
         size_t available;
         uint8_t bytes[16];
         assert_int_equal(tl_object_addr_to_offset(object, function->addr, &offset), 0);
-        assert_int_equal(tl_object_offset_to_addr(object, offset, &addr), 0);
+        assert_int_equal(tl_object_offset_to_addr(object, offset, true, &addr), 0);
         assert_int_equal(addr, function->addr);
         assert_int_equal(pread(fd, bytes, sizeof bytes, (off_t)offset), sizeof bytes);
         const uint8_t *text = tl_object_text(object, addr, &available);
@@ -53,7 +53,9 @@ static void text_is_the_bytes_of_the_file(void **state)
         assert_int_equal(available, 1);
         assert_null(tl_object_text(object, 1, &available));
         assert_int_equal(tl_object_addr_to_offset(object, UINT64_MAX, &offset), -ENOENT);
-        assert_int_equal(tl_object_offset_to_addr(object, UINT64_MAX, &addr), -ENOENT);
+        assert_int_equal(tl_object_offset_to_addr(object, UINT64_MAX, false, &addr), -ENOENT);
+        assert_int_equal(tl_object_offset_to_addr(object, 1, true, &addr), -ENOENT); /* the ELF header is only read */
+        assert_int_equal(tl_object_offset_to_addr(object, 1, false, &addr), 0);
         close(fd);
         tl_object_close(object);
     }

@@ -75,6 +75,15 @@ def test_globals():
           e="of the program")
 
 
+def test_offsets_in_the_file():
+    with open(target("values"), "rb") as file:
+        content = file.read()
+    number, text = content.find((0x123456789abcdef0).to_bytes(8, "little")), content.find(b"text of the program\0")
+    check(f"EXE!take a=@+{number:#x} b=@+{number + 4}:u16 c=@+{text:#x}:string d=@+1:u8 e=@+{text + 5}:string",
+          a=0x123456789abcdef0, b=0x5678, c="text of the program", d=ord("E"),
+          e="of the program")
+
+
 def test_values_returned():
     got = show("r EXE:classify ret=$retval:s32", "r:all EXE:classify a=$retval:u8 b=%eax:x32")
     assert [args["ret"] for args in got["classify%return"]] == [7, -5, -2000000000], got
