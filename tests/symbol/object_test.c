@@ -54,7 +54,8 @@ static void text_is_the_bytes_of_the_file(void **state)
         assert_null(tl_object_text(object, 1, &available));
         assert_int_equal(tl_object_addr_to_offset(object, UINT64_MAX, &offset), -ENOENT);
         assert_int_equal(tl_object_offset_to_addr(object, UINT64_MAX, false, &addr), -ENOENT);
-        assert_int_equal(tl_object_offset_to_addr(object, 1, true, &addr), -ENOENT); /* the ELF header is only read */
+        if (i == 0) /* here the ELF header is mapped, but is not code */
+            assert_int_equal(tl_object_offset_to_addr(object, 1, true, &addr), -ENOENT);
         assert_int_equal(tl_object_offset_to_addr(object, 1, false, &addr), 0);
         close(fd);
         tl_object_close(object);
