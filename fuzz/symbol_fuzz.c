@@ -92,7 +92,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     if (tl_object_interpreter(object))
         must(strlen(tl_object_interpreter(object)) < 4096);
     if (tl_object_addr_to_offset(object, tl_object_entry(object), &offset) == 0)
-        must(offset < size && tl_object_offset_to_addr(object, offset, &addr) == 0);
+        must(offset < size && tl_object_offset_to_addr(object, offset, true, &addr) == 0);
     tl_object_close(object);
     return 0;
 }
