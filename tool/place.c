@@ -58,10 +58,10 @@ static int read_target(void *host, uint64_t addr, void *bytes, size_t size)
     return tl_remote_read(host, addr, bytes, size);
 }
 
-static void say_notice(void *context, const char *text)
+static void say_notice(void *context, bool detail, const char *text)
 {
     const struct options *options = context;
-    if (!options->quiet)
+    if (!options->quiet && (options->verbose || !detail))
         complain("%s", text);
 }
 

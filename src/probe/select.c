@@ -13,9 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void notice(const struct tl_selecting *selecting, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-static void notice(const struct tl_selecting *selecting, const char *format, ...)
+static void __attribute__((format(printf, 3, 4)))
+notice(const struct tl_selecting *selecting, const struct tl_spec *spec, const char *format, ...)
 {
     if (!selecting->options->notice)
         return;
@@ -24,7 +23,7 @@ static void notice(const struct tl_selecting *selecting, const char *format, ...
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    selecting->options->notice(selecting->options->notice_context, text);
+    selecting->options->notice(selecting->options->notice_context, spec->is_glob, text);
 }
 
 struct tl_probe *tl_selecting_probe(struct tl_selecting *selecting)
@@ -70,15 +69,13 @@ static void follow_ifunc(const struct matches *matches, struct match *match)
         match->unresolved = true;
         return;
     }
-    if (!matches->spec->is_glob) {
-        char where[256];
-        tl_modules_describe(selecting->modules, live, where, sizeof where);
-        char *offset = strstr(where, "+0x0");
-        if (offset && !offset[4])
-            *offset = '\0';
-        notice(selecting, "%s is an indirect function of %s; here it runs %s", match->name,
-               tl_base_name(match->module->path), where);
-    }
+    char where[256];
+    tl_modules_describe(selecting->modules, live, where, sizeof where);
+    char *offset = strstr(where, "+0x0");
+    if (offset && !offset[4])
+        *offset = '\0';
+    notice(selecting, matches->spec, "%s is an indirect function of %s; here it runs %s", match->name,
+           tl_base_name(match->module->path), where);
     const struct tl_function *chosen = tl_object_function_at(target->object, live - target->bias);
     match->module = target;
     match->function = chosen && chosen->addr == live - target->bias ? chosen : NULL;
@@ -180,22 +177,24 @@ static int add_matches(struct matches *matches)
     const struct tl_spec *spec = matches->spec;
     qsort(matches->items, matches->count, sizeof *matches->items, by_address_then_name);
     size_t distinct = 0;
+    const char *probed = "";
     for (size_t i = 0; i < matches->count; i++) {
         const struct match *match = &matches->items[i];
         if (i && match->addr == match[-1].addr) {
-            /* An alias: one probe serves both names. */
-            if (!spec->is_glob && strcmp(match->name, match[-1].name))
-                notice(matches->selecting, "%s and %s are one function", match[-1].name, match->name);
+            /* An alias: one probe serves all names. Versions of one name are not worth a word. */
+            if (strcmp(match->name, match[-1].name))
+                notice(matches->selecting, spec, "%s is another name of %s", match->name, probed);
             continue;
         }
         distinct++;
+        probed = match->name;
         int error = add_match(matches, match);
         if (error)
             return error;
     }
     if (distinct > 1 && !spec->is_glob)
-        notice(matches->selecting, "%s has %zu functions named %s: all are probed", tl_base_name(matches->module->path),
-               distinct, spec->symbol);
+        notice(matches->selecting, spec, "%s has %zu functions named %s: all are probed",
+               tl_base_name(matches->module->path), distinct, spec->symbol);
     return 0;
 }
 

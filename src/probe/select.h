@@ -53,8 +53,9 @@ struct tl_select_options {
     /* Reads the live target; 0 or -errno. */
     int (*read)(void *host, uint64_t addr, void *bytes, size_t size);
     void *host;
-    /* Told what a person may want to know (aliases, copies, what an ifunc was resolved to). May be NULL. */
-    void (*notice)(void *context, const char *text);
+    /* Told what a person may want to know (aliases, copies, what an ifunc was resolved to); `detail`: about a member of
+     * a glob, where there may be hundreds. May be NULL. */
+    void (*notice)(void *context, bool detail, const char *text);
     void *notice_context;
 };
 

@@ -130,4 +130,17 @@ def test_refused_members_of_a_glob_are_counted_in_a_notice():
     assert len(lines) == refused == done.summary()["refused"], lines
 
 
+def test_what_names_stand_for_is_said():
+    command = ["--", target("calls"), "single", 1]
+    notice = "trapline: __libc_malloc is another name of malloc\n"
+    assert notice in run_with_file("count", "-v", "-e", "libc!*malloc", *command).expect(0).err
+    assert run_with_file("count", "-e", "libc!*malloc", *command).expect(0).err == ""
+    both = run_with_file("count", "--json", "-e", "malloc", "-e", "__libc_malloc", *command).expect(0).counts()
+    assert both["malloc"] == both["__libc_malloc"] > 0, both
+    runs = "trapline: strlen is an indirect function of libc.so.6; here it runs "
+    assert runs in run_with_file("count", "-e", "strlen", *command).expect(0).err
+    assert runs in run_with_file("count", "-v", "-e", "libc!strle*", *command).expect(0).err
+    assert run_with_file("count", "-q", "-e", "strlen", *command).expect(0).err == ""
+
+
 main(globals())
