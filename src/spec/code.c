@@ -72,6 +72,19 @@ static void emit_match(struct tl_code *code, const struct tl_expr *expr)
     }
 }
 
+void tl_code_watched(struct tl_code *code, enum tl_op op, const struct tl_field *field)
+{
+    tl_code_op(code, op, 0, 0, 0);
+    if (field->bits) { /* up against the sign, and down again */
+        tl_code_op(code, TL_OP_IMM, 0, 0, 64 - field->bits - field->bit_offset);
+        tl_code_op(code, TL_OP_SHL, 0, 0, 0);
+        tl_code_op(code, TL_OP_IMM, 0, 0, 64 - field->bits);
+        tl_code_op(code, field->is_signed ? TL_OP_SAR : TL_OP_SHR, 0, 0, 0);
+    } else if (field->is_signed && field->size < 8) {
+        tl_code_op(code, TL_OP_SIGN, field->size, 0, 0);
+    }
+}
+
 void tl_code_value(struct tl_code *code, const struct tl_expr *expr)
 {
     int64_t is_false = TL_NO_JUMPS, end = TL_NO_JUMPS;
@@ -83,7 +96,10 @@ void tl_code_value(struct tl_code *code, const struct tl_expr *expr)
         tl_code_op(code, TL_OP_ARG, expr->slot, 0, 0);
         break;
     case TL_EXPR_TASK:
-        tl_code_op(code, (enum tl_op)expr->op, 0, 0, 0);
+        tl_code_op(code, (enum tl_op)expr->op, expr->slot, 0, 0);
+        break;
+    case TL_EXPR_WATCHED:
+        tl_code_watched(code, (enum tl_op)expr->op, &expr->field);
         break;
     case TL_EXPR_UNARY:
         tl_code_value(code, expr->left);

@@ -31,5 +31,7 @@ void tl_code_land(struct tl_code *code, int64_t jumps);
 void tl_code_branch(struct tl_code *code, const struct tl_expr *expr, bool sense, int64_t *jumps);
 /* Code that pushes the expression's value. */
 void tl_code_value(struct tl_code *code, const struct tl_expr *expr);
+/* Code that pushes what TL_OP_OLD or TL_OP_NEW gives, as the number that the field holds. */
+void tl_code_watched(struct tl_code *code, enum tl_op op, const struct tl_field *field);
 
 #endif

@@ -131,18 +131,33 @@ static int parse_name(struct parser *parser, struct tl_expr *expr)
     if (error)
         return tl_scan_expected(scan, scan->at, "%s", parser->names->known);
     scan->at += length;
+    expr->is_unsigned = name.is_unsigned;
     switch (name.kind) {
     case TL_NAME_PID:
     case TL_NAME_TID:
         expr->kind = TL_EXPR_TASK;
         expr->op = name.kind == TL_NAME_PID ? TL_OP_PID : TL_OP_TID;
         return 0;
+    case TL_NAME_IP:
+        expr->kind = TL_EXPR_TASK;
+        expr->op = TL_OP_REG;
+        expr->slot = TL_RIP;
+        return 0;
+    case TL_NAME_OLD:
+    case TL_NAME_NEW:
+        expr->kind = TL_EXPR_WATCHED;
+        expr->op = name.kind == TL_NAME_OLD ? TL_OP_OLD : TL_OP_NEW;
+        expr->field = name.field;
+        expr->stack = name.field.bits ? 2 : 1;
+        return 0;
+    case TL_NAME_CONSTANT:
+        expr->imm = name.imm;
+        return 0;
     case TL_NAME_STRING:
         expr->kind = TL_EXPR_STRING;
         break;
     default:
         expr->kind = TL_EXPR_SLOT;
-        expr->is_unsigned = name.is_unsigned;
     }
     expr->slot = name.slot;
     expr->slots = 1u << name.slot;

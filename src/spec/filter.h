@@ -17,11 +17,30 @@
 #include "spec/scan.h"
 
 /* What a name in an expression stands for. */
-enum tl_name_kind { TL_NAME_NUMBER, TL_NAME_STRING, TL_NAME_PID, TL_NAME_TID };
+enum tl_name_kind {
+    TL_NAME_NUMBER,
+    TL_NAME_STRING,
+    TL_NAME_PID,
+    TL_NAME_TID,
+    TL_NAME_IP,
+    TL_NAME_OLD,
+    TL_NAME_NEW,
+    TL_NAME_CONSTANT
+};
+
+/* How the number in a watched place is to be read. */
+struct tl_field {
+    uint8_t size;             /* bytes: 1, 2, 4, 8 */
+    uint8_t bits, bit_offset; /* bits 0: not a bit field */
+    bool is_signed;
+};
+
 struct tl_name {
     enum tl_name_kind kind;
-    uint8_t slot;     /* NUMBER, STRING: the slot of the event that holds it */
-    bool is_unsigned; /* NUMBER: all 64 bits of an unsigned value */
+    uint8_t slot;          /* NUMBER, STRING: the slot of the event that holds it */
+    bool is_unsigned;      /* NUMBER, OLD, NEW, CONSTANT: all 64 bits of an unsigned value */
+    struct tl_field field; /* OLD, NEW */
+    int64_t imm;           /* CONSTANT */
 };
 
 struct tl_names {
@@ -32,16 +51,17 @@ struct tl_names {
 };
 
 enum tl_expr_kind {
-    TL_EXPR_NUMBER, /* imm */
-    TL_EXPR_SLOT,   /* a number in a slot */
-    TL_EXPR_STRING, /* a string in a slot; only below a MATCH */
-    TL_EXPR_TEXT,   /* a constant string; only below a MATCH */
-    TL_EXPR_TASK,   /* op is TL_OP_PID or TL_OP_TID */
-    TL_EXPR_UNARY,  /* op of left */
-    TL_EXPR_BINARY, /* left op right */
-    TL_EXPR_AND,    /* left && right */
-    TL_EXPR_OR,     /* left || right */
-    TL_EXPR_MATCH   /* slot against text: op is TL_OP_EQ, TL_OP_NE or TL_OP_GLOB */
+    TL_EXPR_NUMBER,  /* imm */
+    TL_EXPR_SLOT,    /* a number in a slot */
+    TL_EXPR_STRING,  /* a string in a slot; only below a MATCH */
+    TL_EXPR_TEXT,    /* a constant string; only below a MATCH */
+    TL_EXPR_TASK,    /* op is TL_OP_PID, TL_OP_TID, or TL_OP_REG of the register `slot` */
+    TL_EXPR_WATCHED, /* op is TL_OP_OLD or TL_OP_NEW, to be read as `field` says */
+    TL_EXPR_UNARY,   /* op of left */
+    TL_EXPR_BINARY,  /* left op right */
+    TL_EXPR_AND,     /* left && right */
+    TL_EXPR_OR,      /* left || right */
+    TL_EXPR_MATCH    /* slot against text: op is TL_OP_EQ, TL_OP_NE or TL_OP_GLOB */
 };
 
 struct tl_expr {
@@ -51,6 +71,7 @@ struct tl_expr {
     uint8_t stack; /* entries of the machine's stack that evaluating it takes */
     bool is_unsigned;
     uint32_t slots; /* bit n: slot n is read */
+    struct tl_field field;
     size_t column;
     int64_t imm;
     char *text;

@@ -55,12 +55,13 @@ struct tl_enumerator {
 struct tl_datatype *tl_datatype_of_bytes(uint64_t size);
 void tl_datatype_free(struct tl_datatype *type); /* NULL is allowed */
 
-/* Whether values can be compared as whole numbers: an integer, truth value, character, enumeration, pointer, bit field,
- * or bytes of no known type, of 1, 2, 4 or 8 bytes. */
-bool tl_datatype_is_number(const struct tl_datatype *type);
-/* The value of such a type, of which `raw` holds the bytes, zero-extended: sign-extended where it is signed, and only
- * the bits of a bit field. */
-uint64_t tl_datatype_number(const struct tl_datatype *type, uint64_t raw);
+/* Whether values are whole numbers that can be compared: integers, truth values, characters, enumerations, pointers,
+ * bit fields, and bytes of no known type, of 1, 2, 4 or 8 bytes. */
+static inline bool tl_datatype_is_number(const struct tl_datatype *type)
+{
+    return type->kind <= TL_DATA_POINTER && type->kind != TL_DATA_FLOAT &&
+           (type->size == 1 || type->size == 2 || type->size == 4 || type->size == 8);
+}
 
 /* What lies `size` bytes (0: whatever there is) at `offset` of a value, by its path from there: ".limit", "[3].next",
  * "" for the whole. NULL, and an empty path, where no member or element begins there that is so long. The type belongs

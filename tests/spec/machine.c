@@ -232,9 +232,11 @@ static void execute(struct run *run, const struct tl_operation *op)
     case TL_OP_TID:
         push(run, machine->tid, false);
         break;
-    case TL_OP_OLD: /* nothing is watched here */
+    case TL_OP_OLD:
+        push(run, machine->old, !machine->is_watch);
+        break;
     case TL_OP_NEW:
-        push(run, 0, true);
+        push(run, machine->new, !machine->is_watch);
         break;
     case TL_OP_LOAD:
     case TL_OP_LOAD_DIRECT:

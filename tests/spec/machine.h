@@ -30,6 +30,8 @@ struct machine {
     struct machine_region regions[8];
     size_t region_count;
     uint32_t pid, tid;
+    bool is_watch; /* else old and new are faults */
+    uint64_t old, new;
     /* what a run leaves */
     struct machine_slot slots[TL_EVENT_ARGS];
     unsigned loads; /* LOAD and STRING that were carried out or tried */

@@ -113,12 +113,13 @@ static void print_arg(FILE *out, const struct tl_fetch_arg *arg)
 static const char *operator_of(const struct tl_expr *expr)
 {
     static const char *const operators[TL_OP_COUNT] = {
-        [TL_OP_ADD] = "+",  [TL_OP_SUB] = "-",  [TL_OP_MUL] = "*",   [TL_OP_DIV] = "/",   [TL_OP_MOD] = "%",
-        [TL_OP_UDIV] = "/", [TL_OP_UMOD] = "%", [TL_OP_AND] = "&",   [TL_OP_OR] = "|",    [TL_OP_XOR] = "^",
-        [TL_OP_SHL] = "<<", [TL_OP_SHR] = ">>", [TL_OP_SAR] = ">>",  [TL_OP_EQ] = "==",   [TL_OP_NE] = "!=",
-        [TL_OP_LT] = "<",   [TL_OP_LE] = "<=",  [TL_OP_GT] = ">",    [TL_OP_GE] = ">=",   [TL_OP_ULT] = "<",
-        [TL_OP_ULE] = "<=", [TL_OP_UGT] = ">",  [TL_OP_UGE] = ">=",  [TL_OP_NOT] = "!",   [TL_OP_NEG] = "-",
-        [TL_OP_COM] = "~",  [TL_OP_GLOB] = "~", [TL_OP_PID] = "pid", [TL_OP_TID] = "tid",
+        [TL_OP_ADD] = "+",   [TL_OP_SUB] = "-",  [TL_OP_MUL] = "*",   [TL_OP_DIV] = "/",   [TL_OP_MOD] = "%",
+        [TL_OP_UDIV] = "/",  [TL_OP_UMOD] = "%", [TL_OP_AND] = "&",   [TL_OP_OR] = "|",    [TL_OP_XOR] = "^",
+        [TL_OP_SHL] = "<<",  [TL_OP_SHR] = ">>", [TL_OP_SAR] = ">>",  [TL_OP_EQ] = "==",   [TL_OP_NE] = "!=",
+        [TL_OP_LT] = "<",    [TL_OP_LE] = "<=",  [TL_OP_GT] = ">",    [TL_OP_GE] = ">=",   [TL_OP_ULT] = "<",
+        [TL_OP_ULE] = "<=",  [TL_OP_UGT] = ">",  [TL_OP_UGE] = ">=",  [TL_OP_NOT] = "!",   [TL_OP_NEG] = "-",
+        [TL_OP_COM] = "~",   [TL_OP_GLOB] = "~", [TL_OP_PID] = "pid", [TL_OP_TID] = "tid", [TL_OP_OLD] = "old",
+        [TL_OP_NEW] = "new", [TL_OP_REG] = "ip",
     };
     return expr->kind == TL_EXPR_AND ? "&&" : expr->kind == TL_EXPR_OR ? "||" : operators[expr->op];
 }
@@ -137,6 +138,7 @@ static void print_expr(FILE *out, const struct tl_spec *spec, const struct tl_ex
         fprintf(out, "%s", spec->args[expr->slot].name);
         break;
     case TL_EXPR_TASK:
+    case TL_EXPR_WATCHED:
         fprintf(out, "%s", operator_of(expr));
         break;
     case TL_EXPR_UNARY:
