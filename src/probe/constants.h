@@ -21,4 +21,15 @@ struct tl_system_call {
 int tl_system_calls(const struct tl_range *ranges, const struct tl_sweep *sweeps, size_t count,
                     struct tl_system_call **calls, size_t *call_count);
 
+/* Whether the bytes 0f 05 at `addr` are the opcode of an instruction. */
+bool tl_is_system_call(const struct tl_range *ranges, const struct tl_sweep *sweeps, size_t count, uint64_t addr);
+
+/* The system call whose instruction is at `addr`, as tl_system_calls would find it, if its number is known from what is
+ * right in front; prefixes are not expected. `entered` may be too high, until tl_straight_beginning has looked at what
+ * is further in front: then it is exact within 48 bytes. */
+bool tl_straight_system_call(const struct tl_range *ranges, const struct tl_sweep *sweeps, size_t count, uint64_t addr,
+                             struct tl_system_call *call);
+void tl_straight_beginning(const struct tl_range *ranges, const struct tl_sweep *sweeps, size_t count,
+                           struct tl_system_call *call);
+
 #endif

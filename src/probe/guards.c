@@ -11,6 +11,7 @@
 
 #include "base/array.h"
 
+#include <emmintrin.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +19,7 @@
 #include "probe/constants.h"
 #include "probe/site.h"
 
-enum { SYSCALL_BYTES = 2, PARTS_MAX = 8, PAGE = 4096 };
+enum { PARTS_MAX = 8, PAGE = 4096 };
 
 /* X(number, word): calls that change or use dispositions, masks, or pending signals, and those that make or end what
  * has them. Not rt_sigreturn, which unwinders know by its bytes. */
@@ -54,6 +55,7 @@ struct stretch {
     struct tl_range ranges[PARTS_MAX];
     struct tl_sweep sweeps[PARTS_MAX];
     size_t count;
+    bool followed; /* its system calls are known: */
     struct tl_system_call *calls;
     size_t call_count;
 };
@@ -132,9 +134,15 @@ static int read_stretch(struct finding *finding, uint64_t addr, uint64_t start)
         for (size_t i = 0; i < count && !error; i++)
             error = add_range(finding, stretch, parts[i].addr, parts[i].size);
     }
-    return error ? error
-                 : tl_system_calls(stretch->ranges, stretch->sweeps, stretch->count, &stretch->calls,
-                                   &stretch->call_count);
+    return error;
+}
+
+static int follow_numbers(struct stretch *stretch)
+{
+    if (stretch->followed)
+        return 0;
+    stretch->followed = true;
+    return tl_system_calls(stretch->ranges, stretch->sweeps, stretch->count, &stretch->calls, &stretch->call_count);
 }
 
 static size_t live_text(void *context, uint64_t addr, uint8_t *bytes, size_t size)
@@ -229,35 +237,65 @@ static int add_site(struct finding *finding, const struct tl_system_call *call, 
     return 0;
 }
 
-/* The bytes of a system call, at `addr` of the file, in the segment that begins at `start`. */
-static int look_at(struct finding *finding, uint64_t addr, uint64_t start)
+static bool is_wanted(uint32_t number)
 {
-    int error = read_stretch(finding, addr, start);
-    const struct stretch *stretch = &finding->stretch;
-    for (size_t i = 0; i < stretch->call_count && !error; i++) {
-        const struct tl_system_call *call = &stretch->calls[i];
-        uint32_t number = call->number;
-        if (call->addr + call->prefixes != addr)
-            continue;
-        finding->guards->seen++;
-        if (!call->known)
-            return add_site(finding, call, TL_GUARD_ASK);
-        bool wanted = number < TL_GUARDED_END && tl_guarded_numbers[number / 64] >> number % 64 & 1;
-        return wanted ? add_site(finding, call, TL_GUARD_KNOWN) : 0;
+    return number < TL_GUARDED_END && tl_guarded_numbers[number / 64] >> number % 64 & 1;
+}
+
+/* A system call of the stretch, by the address of its bytes 0f 05. */
+static int find_call(struct stretch *stretch, uint64_t addr, struct tl_system_call *call, bool *found)
+{
+    if (!tl_is_system_call(stretch->ranges, stretch->sweeps, stretch->count, addr))
+        return 0;
+    *found = tl_straight_system_call(stretch->ranges, stretch->sweeps, stretch->count, addr, call);
+    if (*found && is_wanted(call->number))
+        tl_straight_beginning(stretch->ranges, stretch->sweeps, stretch->count, call);
+    int error = *found ? 0 : follow_numbers(stretch);
+    for (size_t i = 0; i < stretch->call_count && !*found && !error; i++) {
+        *call = stretch->calls[i];
+        *found = call->addr + call->prefixes == addr;
     }
     return error;
 }
 
+/* The bytes of a system call, at `addr` of the file, in the segment that begins at `start`. */
+static int look_at(struct finding *finding, uint64_t addr, uint64_t start)
+{
+    struct tl_system_call call;
+    bool found = false;
+    int error = read_stretch(finding, addr, start);
+    if (!error)
+        error = find_call(&finding->stretch, addr, &call, &found);
+    if (error || !found)
+        return error;
+    finding->guards->seen++;
+    if (!call.known)
+        return add_site(finding, &call, TL_GUARD_ASK);
+    return is_wanted(call.number) ? add_site(finding, &call, TL_GUARD_KNOWN) : 0;
+}
+
+/* The first bytes 0f 05 of a segment at or behind `at`, or `size`. Found sixteen at a time: libc has two million. */
+static size_t find_system_call(const uint8_t *bytes, size_t size, size_t at)
+{
+    const __m128i first = _mm_set1_epi8(0x0f), second = _mm_set1_epi8(0x05);
+    for (; size > sizeof first && at < size - sizeof first; at += sizeof first) {
+        __m128i here = _mm_loadu_si128((const __m128i *)(const void *)(bytes + at));
+        __m128i next = _mm_loadu_si128((const __m128i *)(const void *)(bytes + at + 1));
+        int found = _mm_movemask_epi8(_mm_and_si128(_mm_cmpeq_epi8(here, first), _mm_cmpeq_epi8(next, second)));
+        if (found)
+            return at + (unsigned)__builtin_ctz((unsigned)found);
+    }
+    for (; at + 1 < size; at++)
+        if (bytes[at] == 0x0f && bytes[at + 1] == 0x05)
+            return at;
+    return size;
+}
+
 static int search(struct finding *finding, uint64_t start, const uint8_t *bytes, size_t size)
 {
-    static const uint8_t system_call[SYSCALL_BYTES] = {0x0f, 0x05};
     int error = 0;
-    for (const uint8_t *at = bytes; !error; at++) {
-        at = memmem(at, size - (size_t)(at - bytes), system_call, sizeof system_call);
-        if (!at)
-            return 0;
-        error = look_at(finding, start + (uint64_t)(at - bytes), start);
-    }
+    for (size_t at = 0; !error && (at = find_system_call(bytes, size, at)) < size; at++)
+        error = look_at(finding, start + at, start);
     return error;
 }
 
