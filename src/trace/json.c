@@ -48,6 +48,33 @@ static void number_field(struct tl_line *line, const char *name, uint64_t value)
     tl_line_unsigned(line, value);
 }
 
+static void address_field(struct tl_line *line, const char *name, uint64_t addr)
+{
+    key(line, name);
+    tl_line_char(line, '"');
+    tl_line_hex(line, addr);
+    tl_line_char(line, '"');
+}
+
+static void stack_field(struct tl_line *line, const char *const *frames, size_t count)
+{
+    key(line, "stack");
+    for (size_t i = 0; i < count; i++) {
+        tl_line_char(line, i ? ',' : '[');
+        string(line, frames[i]);
+    }
+    tl_line_text(line, count ? "]" : "[]");
+}
+
+/* A number from 0 to 1. */
+static void share_field(struct tl_line *line, const char *name, double share)
+{
+    char text[32];
+    snprintf(text, sizeof text, "%.4f", share);
+    key(line, name);
+    tl_line_text(line, text);
+}
+
 static void json_value(struct tl_line *line, const struct tl_hit_line *hit, const struct tl_arg_info *arg)
 {
     const struct tl_record *record = hit->record;
@@ -92,10 +119,7 @@ static void json_hit(FILE *out, const struct tl_hit_line *hit)
     tl_line_signed(&line, hit->tid);
     number_field(&line, "time_ns", hit->record->time_ns);
     string_field(&line, "comm", hit->comm);
-    key(&line, "addr");
-    tl_line_char(&line, '"');
-    tl_line_hex(&line, hit->addr);
-    tl_line_char(&line, '"');
+    address_field(&line, "addr", hit->addr);
     if (probe->arg_count) {
         key(&line, "args");
         for (size_t i = 0; i < probe->arg_count; i++) {
@@ -106,16 +130,8 @@ static void json_hit(FILE *out, const struct tl_hit_line *hit)
         }
         tl_line_char(&line, '}');
     }
-    if (hit->stack) {
-        key(&line, "stack");
-        tl_line_char(&line, '[');
-        for (size_t i = 0; i < hit->stack_count; i++) {
-            if (i)
-                tl_line_char(&line, ',');
-            string(&line, hit->stack[i]);
-        }
-        tl_line_char(&line, ']');
-    }
+    if (hit->stack)
+        stack_field(&line, hit->stack, hit->stack_count);
     end(&line);
 }
 
@@ -143,6 +159,67 @@ static void json_refused(FILE *out, const char *probe, int error, const char *wh
     end(&line);
 }
 
+static void json_watch(FILE *out, const struct tl_watch_line *hit)
+{
+    struct tl_line line;
+    begin(&line, out, "watch");
+    string_field(&line, "watch", hit->watch);
+    key(&line, "pid");
+    tl_line_signed(&line, hit->pid);
+    key(&line, "tid");
+    tl_line_signed(&line, hit->tid);
+    number_field(&line, "time_ns", hit->time_ns);
+    string_field(&line, "comm", hit->comm);
+    address_field(&line, "ip", hit->ip);
+    string_field(&line, "symbol", hit->symbol);
+    if (hit->source)
+        string_field(&line, "source", hit->source);
+    if (hit->has_values) {
+        key(&line, "old");
+        tl_line_text(&line, hit->old ? hit->old : "null");
+        key(&line, "new");
+        tl_line_text(&line, hit->new ? hit->new : "null");
+    }
+    if (hit->late) {
+        key(&line, "late");
+        tl_line_text(&line, "true");
+    }
+    if (hit->stack)
+        stack_field(&line, hit->stack, hit->stack_count);
+    end(&line);
+}
+
+static void json_writers(FILE *out, const struct tl_writer_line *rows, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct tl_line line;
+        begin(&line, out, "writer");
+        string_field(&line, "watch", rows[i].watch);
+        string_field(&line, "writer", rows[i].writer);
+        if (rows[i].source)
+            string_field(&line, "source", rows[i].source);
+        number_field(&line, "hits", rows[i].hits);
+        share_field(&line, "share", rows[i].share);
+        end(&line);
+    }
+}
+
+static void json_watched(FILE *out, const struct tl_watched_line *rows, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct tl_line line;
+        begin(&line, out, "watched");
+        string_field(&line, "watch", rows[i].watch);
+        if (rows[i].counted)
+            number_field(&line, "accesses", rows[i].accesses);
+        number_field(&line, "reported", rows[i].reported);
+        number_field(&line, "late", rows[i].late);
+        share_field(&line, "armed", rows[i].armed);
+        string_field(&line, "how", rows[i].how);
+        end(&line);
+    }
+}
+
 static void json_summary(FILE *out, const struct tl_summary_line *summary)
 {
     struct tl_line line;
@@ -154,4 +231,5 @@ static void json_summary(FILE *out, const struct tl_summary_line *summary)
     end(&line);
 }
 
-const struct tl_format tl_format_json = {json_hit, json_counts, json_refused, json_summary};
+const struct tl_format tl_format_json = {json_hit,     json_counts,  json_refused, json_watch,
+                                         json_writers, json_watched, json_summary};

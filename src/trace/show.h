@@ -12,6 +12,10 @@
  * An event without arguments has no parentheses. Strings are quoted and escaped as in C. Each event is one line
  * whatever the program calls itself.
  *
+ * A hit of a watch, with the values before and after it (which the caller has put into words) where there are any:
+ *
+ *     TIME comm-PID/TID NAME: OLD -> NEW  FUNC+0xOFF (file.c:12)
+ *
  * JSON, an object a line, with the field names of the manual page. Fetched integers are JSON numbers whatever their
  * type (x64 too: exact, not rounded to a double by us); addresses (addr) are strings "0x…". What could not be read is
  * null, `(fault)` in text. Bytes of a string that are not UTF-8 become U+FFFD. Any thread may write to a FILE of its
@@ -59,6 +63,43 @@ struct tl_count_line {
     uint64_t hits, missed;
 };
 
+/* A hit of a watch. Texts are never NULL unless it says so. */
+struct tl_watch_line {
+    const char *watch;
+    int pid, tid;
+    const char *comm;
+    uint64_t time_ns;
+    uint64_t ip; /* of the instruction that accessed the memory */
+    const char *symbol;
+    const char *source;       /* "file.c:12", or NULL */
+    const char *old, *new;    /* as they are to stand there: text, or JSON values; NULL: could not be read */
+    bool has_values;          /* otherwise nothing tells them */
+    bool late;                /* it was told later, when the thread was elsewhere: that is where ip is */
+    const char *const *stack; /* as above */
+    size_t stack_count;
+    bool stack_cut;
+};
+
+/* Who has accessed a watch, and how often. */
+struct tl_writer_line {
+    const char *watch;
+    const char *writer; /* a function */
+    const char *source; /* or NULL */
+    uint64_t hits;
+    double share; /* of all hits of the watch that were reported: 0 to 1 */
+};
+
+/* What became of a watch as a whole. */
+struct tl_watched_line {
+    const char *watch;
+    uint64_t accesses; /* of the kind watched, as the processor has counted them */
+    bool counted;      /* false: nothing has counted them */
+    uint64_t reported; /* hits shown */
+    uint64_t late;     /* hits of which nothing could be told but later than they happened */
+    double armed;      /* for how much of the time: 0 to 1 */
+    const char *how;   /* the mechanism */
+};
+
 struct tl_summary_line {
     uint64_t hits, missed, lost, refused; /* hits: those seen, and with them those missed and lost */
 };
@@ -69,6 +110,10 @@ struct tl_format {
     void (*counts)(FILE *out, const struct tl_count_line *lines, size_t count);
     /* `error` is positive, `why` one sentence. */
     void (*refused)(FILE *out, const char *probe, int error, const char *why);
+    void (*watch)(FILE *out, const struct tl_watch_line *line);
+    /* The whole tables. */
+    void (*writers)(FILE *out, const struct tl_writer_line *lines, size_t count);
+    void (*watched)(FILE *out, const struct tl_watched_line *lines, size_t count);
     /* Always last. */
     void (*summary)(FILE *out, const struct tl_summary_line *line);
 };

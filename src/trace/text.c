@@ -43,22 +43,38 @@ static void text_value(struct tl_line *line, const struct tl_hit_line *hit, cons
     }
 }
 
+/* TIME comm-PID/TID, and a space. */
+static void who(struct tl_line *line, uint64_t time_ns, const char *comm, int pid, int tid)
+{
+    tl_line_unsigned(line, time_ns / 1000000000);
+    tl_line_char(line, '.');
+    tl_line_digits(line, time_ns % 1000000000, 9);
+    tl_line_char(line, ' ');
+    tl_line_plain(line, comm);
+    tl_line_char(line, '-');
+    tl_line_signed(line, pid);
+    tl_line_char(line, '/');
+    tl_line_signed(line, tid);
+    tl_line_char(line, ' ');
+}
+
+static void stack(struct tl_line *line, const char *const *frames, size_t count, bool cut)
+{
+    for (size_t i = 0; i < count; i++) {
+        tl_line_text(line, "\n    ");
+        tl_line_plain(line, frames[i]);
+    }
+    if (cut)
+        tl_line_text(line, "\n    ...");
+}
+
 static void text_hit(FILE *out, const struct tl_hit_line *hit)
 {
     const struct tl_probe_info *probe = hit->probe;
     struct tl_line line;
 
     tl_line_begin(&line, out);
-    tl_line_unsigned(&line, hit->record->time_ns / 1000000000);
-    tl_line_char(&line, '.');
-    tl_line_digits(&line, hit->record->time_ns % 1000000000, 9);
-    tl_line_char(&line, ' ');
-    tl_line_plain(&line, hit->comm);
-    tl_line_char(&line, '-');
-    tl_line_signed(&line, hit->pid);
-    tl_line_char(&line, '/');
-    tl_line_signed(&line, hit->tid);
-    tl_line_char(&line, ' ');
+    who(&line, hit->record->time_ns, hit->comm, hit->pid, hit->tid);
     tl_line_plain(&line, probe->name);
     for (size_t i = 0; i < probe->arg_count; i++) {
         tl_line_text(&line, i ? ", " : "(");
@@ -68,12 +84,8 @@ static void text_hit(FILE *out, const struct tl_hit_line *hit)
     }
     if (probe->arg_count)
         tl_line_char(&line, ')');
-    for (size_t i = 0; hit->stack && i < hit->stack_count; i++) {
-        tl_line_text(&line, "\n    ");
-        tl_line_plain(&line, hit->stack[i]);
-    }
-    if (hit->stack && hit->stack_cut)
-        tl_line_text(&line, "\n    ...");
+    if (hit->stack)
+        stack(&line, hit->stack, hit->stack_count, hit->stack_cut);
     tl_line_end(&line);
 }
 
@@ -138,6 +150,89 @@ static void text_refused(FILE *out, const char *probe, int error, const char *wh
     tl_line_end(&line);
 }
 
+static void source(struct tl_line *line, const char *where)
+{
+    if (!where)
+        return;
+    tl_line_text(line, " (");
+    tl_line_plain(line, where);
+    tl_line_char(line, ')');
+}
+
+static void text_watch(FILE *out, const struct tl_watch_line *hit)
+{
+    struct tl_line line;
+    tl_line_begin(&line, out);
+    who(&line, hit->time_ns, hit->comm, hit->pid, hit->tid);
+    tl_line_plain(&line, hit->watch);
+    if (hit->has_values) {
+        tl_line_text(&line, ": ");
+        tl_line_plain(&line, hit->old ? hit->old : "(fault)");
+        tl_line_text(&line, " -> ");
+        tl_line_plain(&line, hit->new ? hit->new : "(fault)");
+    }
+    tl_line_text(&line, "  ");
+    if (hit->late)
+        tl_line_text(&line, "late, seen at ");
+    tl_line_plain(&line, hit->symbol);
+    source(&line, hit->source);
+    if (hit->stack)
+        stack(&line, hit->stack, hit->stack_count, hit->stack_cut);
+    tl_line_end(&line);
+}
+
+static void text_writers(FILE *out, const struct tl_writer_line *rows, size_t count)
+{
+    int watch = (int)strlen("WATCH"), hits = (int)strlen("HITS");
+    for (size_t i = 0; i < count; i++) {
+        watch = wider(watch, (int)strlen(rows[i].watch));
+        hits = wider(hits, digits(rows[i].hits));
+    }
+    if (count)
+        fprintf(out, "%-*s  %*s   SHARE  WRITER\n", watch, "WATCH", hits, "HITS");
+    for (size_t i = 0; i < count; i++) {
+        char share[32];
+        struct tl_line line;
+        tl_line_begin(&line, out);
+        tl_line_plain(&line, rows[i].watch);
+        spaces(&line, watch - (int)strlen(rows[i].watch));
+        right(&line, rows[i].hits, hits);
+        snprintf(share, sizeof share, "  %5.1f%%  ", rows[i].share * 100);
+        tl_line_text(&line, share);
+        tl_line_plain(&line, rows[i].writer);
+        source(&line, rows[i].source);
+        tl_line_end(&line);
+    }
+}
+
+static void text_watched(FILE *out, const struct tl_watched_line *rows, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        const struct tl_watched_line *row = &rows[i];
+        struct tl_line line;
+        char text[64];
+        tl_line_begin(&line, out);
+        tl_line_plain(&line, row->watch);
+        tl_line_text(&line, ": ");
+        if (row->counted) {
+            tl_line_unsigned(&line, row->accesses);
+            tl_line_text(&line, row->accesses == 1 ? " access, " : " accesses, ");
+        }
+        tl_line_unsigned(&line, row->reported);
+        tl_line_text(&line, " reported");
+        if (row->late) {
+            tl_line_text(&line, ", ");
+            tl_line_unsigned(&line, row->late);
+            tl_line_text(&line, " late");
+        }
+        if (row->armed < 1) {
+            snprintf(text, sizeof text, ", watched for %.1f%% of the time", row->armed * 100);
+            tl_line_text(&line, text);
+        }
+        tl_line_end(&line);
+    }
+}
+
 static void text_summary(FILE *out, const struct tl_summary_line *summary)
 {
     fprintf(out, "%" PRIu64 " hit%s, %" PRIu64 " missed, %" PRIu64 " lost; %" PRIu64 " probe%s refused\n",
@@ -145,4 +240,5 @@ static void text_summary(FILE *out, const struct tl_summary_line *summary)
             summary->refused == 1 ? "" : "s");
 }
 
-const struct tl_format tl_format_text = {text_hit, text_counts, text_refused, text_summary};
+const struct tl_format tl_format_text = {text_hit,     text_counts,  text_refused, text_watch,
+                                         text_writers, text_watched, text_summary};

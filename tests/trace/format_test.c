@@ -61,6 +61,40 @@ static void describe(void *context, uint64_t addr, char *text, size_t size)
     snprintf(text, size, "%s+0x%lx", (const char *)context, (unsigned long)(addr & 0xf));
 }
 
+static void write_watches(const struct tl_format *format, FILE *out)
+{
+    static const char *const stack[] = {"bump+0x9", "main+0x12"};
+    struct tl_watch_line line = {.watch = "conf.limit",
+                                 .pid = 7,
+                                 .tid = 8,
+                                 .comm = "a \"b\"",
+                                 .time_ns = 8123004512345,
+                                 .ip = 0x401136,
+                                 .symbol = "bump+0x9",
+                                 .source = "bump.c:12",
+                                 .old = "1",
+                                 .new = "2",
+                                 .has_values = true};
+    format->watch(out, &line);
+    line.new = line.source = NULL;
+    line.late = true;
+    line.stack = stack;
+    line.stack_count = 2;
+    line.stack_cut = true;
+    format->watch(out, &line);
+    format->watch(out, &(struct tl_watch_line){.watch = "init_task", .comm = "", .symbol = "0xffffffff81000000"});
+
+    const struct tl_writer_line writers[] = {{"conf.limit", "bump", "bump.c:12", 1200, 0.59997},
+                                             {"conf.limit", "clear(int)", NULL, 1, 0.4},
+                                             {"a", "bump", "bump.c:9", 1, 1}};
+    format->writers(out, writers, 3);
+    format->writers(out, writers, 0);
+    const struct tl_watched_line watched[] = {{"conf.limit", 1201, true, 1201, 0, 1, "perf events"},
+                                              {"a", 1, true, 0, 1, 0.3751, "perf events"},
+                                              {"b", 0, false, 3, 0, 1, "debug registers"}};
+    format->watched(out, watched, 3);
+}
+
 static void write_all(const struct tl_format *format, FILE *out)
 {
     static const char *const stack[] = {"malloc", "xmalloc+0x12", long_frame};
@@ -105,6 +139,7 @@ static void write_all(const struct tl_format *format, FILE *out)
     format->counts(out, rows, 1);
     format->refused(out, "frob", EILSEQ, tl_why_text(TL_WHY_NOT_BOUNDARY));
     format->refused(out, "a\"b", EBUSY, tl_why_text(TL_WHY_CHANGED));
+    write_watches(format, out);
     const struct tl_summary_line one_of_each = {1, 1, 1, 1};
     format->summary(out, &one_of_each);
     const struct tl_summary_line summary = {.hits = 120, .missed = 1, .lost = 2, .refused = 3};

@@ -8,6 +8,10 @@ FIELDS = {
     "hit": (["type", "probe", "pid", "tid", "time_ns", "comm", "addr"], ["args", "stack"]),
     "count": (["type", "probe", "hits", "missed"], ["how"]),
     "refused": (["type", "probe", "error", "why"], []),
+    "watch": (["type", "watch", "pid", "tid", "time_ns", "comm", "ip", "symbol"],
+              ["source", "old", "new", "late", "stack"]),
+    "writer": (["type", "watch", "writer"], ["source", "hits", "share"]),
+    "watched": (["type", "watch"], ["accesses", "reported", "late", "armed", "how"]),
     "summary": (["type", "hits", "missed", "lost", "refused"], []),
 }
 
@@ -20,7 +24,8 @@ def main():
         assert list(fields)[: len(needed)] == needed, fields
         assert set(fields) <= set(needed + allowed), fields
         assert all("\n" not in line for line in lines)
-    assert [o["type"] for o in objects] == ["hit"] * 6 + ["count"] * 4 + ["refused"] * 2 + ["summary"] * 2
+    watches = ["watch"] * 3 + ["writer"] * 3 + ["watched"] * 3
+    assert [o["type"] for o in objects] == ["hit"] * 6 + ["count"] * 4 + ["refused"] * 2 + watches + ["summary"] * 2
 
     first, odd, named, tick, cut, bare = objects[:6]
     assert first["args"] == {"size": 32} and first["addr"] == "0x7f0012345678" and first["time_ns"] == 8123004512345
