@@ -110,7 +110,8 @@ static bool told_to_site(uint32_t index, struct tl_regs *regs, const struct tl_f
 
 bool faults_handle(const struct tl_notification *notification, const struct tl_notice_info *info, struct tl_regs *regs)
 {
-    const struct tl_call_action *running = tl_call_current();
+    const struct tl_context *context = &notification->frame->context;
+    const struct tl_call_action *running = tl_call_current(context->rsp, context->rbp);
     const struct tl_siginfo *signal = &notification->frame->info;
     struct tl_fault fault = {.signal = signal->number,
                              .code = signal->code,

@@ -196,13 +196,24 @@ static void put(struct lists *lists, struct tl_call_place place, size_t count)
     lists->current = count ? next : NULL;
 }
 
+static void look(uint64_t fs_base, const void *stack, const void *end, uint64_t *frame)
+{
+    struct tl_self_range handlers = {(uintptr_t)stack, (uintptr_t)end};
+    tl_self_note_left(engine.self, fs_base, &handlers, frame, NULL);
+}
+
+/* A thread that has left a handler by longjmp, and does something else since, is looked at after some time, and after
+ * twice that, and so on: its handler may be long. */
 static void settle(struct lists *lists)
 {
+    enum { QUICK = 100, FIRST_LOOK = 256 };
     for (unsigned turn = 0; lists->old && !tl_call_quiet(lists->old); turn++) {
-        if (turn < 100)
+        if (turn < QUICK)
             sched_yield();
         else
             nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
+        if (turn >= FIRST_LOOK && !(turn & (turn - 1)))
+            tl_call_look(lists->old, look);
     }
     lists->old = NULL;
     free(lists->left);

@@ -26,8 +26,8 @@
  * missed is what its index has missed while its list was in force: the difference of two readings. Of hooks behind
  * copies, and of exits, the counter means nothing: that hit was missed before.
  *
- * A handler that is left by longjmp (which it may not) is noticed by the thread's next hits: its frame, named by the
- * record, is overwritten. See record.c.
+ * A handler that is left by longjmp (out of a signal handler, say) is noticed at the thread's next hit, and by whoever
+ * waits for it: its frame, named by the record, is overwritten, or nothing on the stack leads back to it. See record.c.
  *
  * The frame of a hit lies on the program's stack, below the red zone, and takes less than 300 bytes; with a record that
  * is busy or not there yet about as much again. Handlers must not write below the red zone of the stack that they were
@@ -38,7 +38,9 @@
  * times that; in a thread that has ever used its x87 unit, about twelve times.
  *
  * Limits. Tasks made by a raw clone with the C library's thread pointer unset must not hit; two tasks that run at once
- * with the same thread pointer count as one thread. AMX tiles are not kept.
+ * with the same thread pointer count as one thread. AMX tiles are not kept. A handler on the program's stack
+ * (TL_PROBE_OWN_STACK) that was left by longjmp may count as running as long as the thread stays below where it was
+ * without overwriting it. Coroutines that are switched from within handlers need stacks with a gap between them.
  */
 #ifndef TRAPLINE_CALL_H
 #define TRAPLINE_CALL_H
@@ -124,8 +126,14 @@ bool tl_call_quiet(const struct tl_call_list *list);
 uint64_t tl_call_missed(uint32_t index);
 /* Whether this thread is in a handler. */
 bool tl_call_inside(void);
-/* The action whose handler this thread is in, or NULL. */
-const struct tl_call_action *tl_call_current(void);
+/* The action whose handler, or what that has called, was interrupted on this thread when it had these registers; or
+ * NULL. */
+const struct tl_call_action *tl_call_current(uint64_t rsp, uint64_t rbp);
+/* For who waits long for a list to become quiet: calls `look` for each thread in it, with the thread pointer, the
+ * bounds of the thread's stack for handlers, and where it is said from which frame on the program's stack the handler
+ * was entered. If the thread has left the handler for good, that is to be made 0 while the thread stands still. */
+typedef void tl_call_look_fn(uint64_t fs_base, const void *stack, const void *end, uint64_t *frame);
+void tl_call_look(const struct tl_call_list *list, tl_call_look_fn *look);
 
 /* ---- threads ---- */
 

@@ -101,6 +101,9 @@ HIDDEN void tl_vector_setup(void);
 
 /* A hit has found its thread's record busy, or none: the one that it may use, which is not busy now; or NULL. */
 HIDDEN struct tl_call_record *tl_call_claim(struct tl_call_record *record, const struct tl_call_frame *frame);
+/* Whether this thread was in a handler, or in what that has called, when it had these registers. A hit that is over,
+ * but was left by a jump, ends here. */
+HIDDEN bool tl_call_is_inside(uint64_t rsp, uint64_t rbp);
 /* Ways to enter a list: with the vector state kept, and on the program's stack. In call.S. */
 HIDDEN tl_call_run tl_call_run_vectors, tl_call_run_here;
 /* Runs a list in its general form. */

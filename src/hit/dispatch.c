@@ -87,14 +87,13 @@ void ON_HIT tl_call_unseen(uint32_t index, struct tl_regs *regs)
 
 bool ON_HIT tl_call_inside(void)
 {
-    struct tl_call_record *record = tl_call_self;
-    return record != &tl_call_nobody && record->frame;
+    return tl_call_is_inside((uint64_t)(uintptr_t)__builtin_frame_address(0), 0); /* rbp was pushed there */
 }
 
-const struct tl_call_action *ON_HIT tl_call_current(void)
+const struct tl_call_action *ON_HIT tl_call_current(uint64_t rsp, uint64_t rbp)
 {
-    struct tl_call_record *record = tl_call_self;
-    if (record == &tl_call_nobody || !record->frame)
+    if (!tl_call_is_inside(rsp, rbp))
         return NULL;
+    struct tl_call_record *record = tl_call_self;
     return record->list->run == tl_call_dispatch ? record->action : record->list->actions;
 }

@@ -15,9 +15,14 @@
  * Busy, but dead. A handler that is left by longjmp does not give the record back. While a hit lives, so does its
  * frame, whichever stack its handlers run on, or whichever coroutine has been switched to meanwhile: the mark in it,
  * the address of the record, stands. So the hit is dead when the mark is gone, or when the frame lies in what the
- * looking hit itself uses of the stack. And it lives for certain if the looker stands on the stack for handlers: a hit
- * in a handler, or in a signal handler above it. Otherwise it counts as alive: its frame may be dead without anything
- * having overwritten it yet, but the handler of a signal that has a stack of its own looks just so.
+ * looker itself uses of the stack. And it lives for certain if the looker stands on the stack for handlers: a hit in a
+ * handler, or in a signal handler above it.
+ *
+ * Otherwise the frame may be dead without anything having overwritten it yet; or a handler on the program's stack has
+ * called the looker; or a signal that has a stack of its own has interrupted the handler; or the handler has switched
+ * to another coroutine. The second and third leave behind how to come back: above the looker there is a word that leads
+ * to the handler's stack or to the frame, saved by a callee or by the kernel. The last has a stack elsewhere. So where
+ * no such word is, and the frame lies on the looker's own stack, as far as that can be seen, the hit is dead.
  */
 #include "hit/call_state.h"
 
@@ -98,17 +103,64 @@ static ON_HIT bool has_mark(const struct tl_call_record *record, const struct tl
     return mark == (uint64_t)(uintptr_t)record;
 }
 
-/* Whether the hit that the record is busy with lives. `own`: the frame of the hit that asks. */
-static ON_HIT bool lives(const struct tl_call_record *record, const struct tl_call_frame *own)
+enum { PAGE = 4096, STACK_MOST = 1 << 20, SEARCHED = 1 << 16, BELOW_FRAME = 16 };
+
+/* Whether memory is there all the way between two addresses, as it is between those of one stack. */
+static ON_HIT bool is_joined(uint64_t one, uint64_t other)
+{
+    uint64_t low = one < other ? one : other, high = one < other ? other : one, word;
+    if (high - low > STACK_MOST)
+        return false;
+    for (uint64_t page = low & ~(uint64_t)(PAGE - 1); page < high; page += PAGE)
+        if (!tl_call_platform.peek(page, &word))
+            return false;
+    return true;
+}
+
+/* Whether there is something on the stack above `end` by which a thread comes back to the hit: a word that leads to the
+ * stack for handlers; if they run on the program's, the frame's address, saved by a callee (or still in rbp); or the
+ * registers of a signal that has come when no handler ran yet, or none any more. */
+static ON_HIT bool leads_back(const struct tl_call_record *record, const struct tl_call_frame *frame, uint64_t end,
+                              uint64_t rbp)
+{
+    enum { RBX_BELOW_RSP = 32 /* in a saved context */ };
+    uint64_t top = (uint64_t)(uintptr_t)record, its = (uint64_t)(uintptr_t)frame, word, rbx;
+    bool saved = rbp == its;
+    for (uint64_t at = end & ~(uint64_t)7; at - end < SEARCHED && tl_call_platform.peek(at, &word); at += 8) {
+        if (word < top && word >= top - (TL_CALL_THREAD_BYTES - sizeof(*record)))
+            return true;
+        if (its - word <= BELOW_FRAME && tl_call_platform.peek(at - RBX_BELOW_RSP, &rbx) && rbx == top)
+            return true;
+        saved = saved || word == its;
+    }
+    return saved && record->list && record->list->flags & LIST_OWN_STACK;
+}
+
+/* Whether the hit that the record is busy with lives. The looker uses the stack from `here` to `end`, and had this rbp
+ * there. */
+static ON_HIT bool lives(const struct tl_call_record *record, uint64_t here, uint64_t end, uint64_t rbp)
 {
     const struct tl_call_frame *frame = record->frame;
-    uint64_t here = (uint64_t)(uintptr_t)__builtin_frame_address(0), end = (uint64_t)(uintptr_t)(own + 1);
-    uint64_t program_rsp = end, top = (uint64_t)(uintptr_t)record;
-    if (program_rsp <= top && program_rsp > top - (TL_CALL_THREAD_BYTES - sizeof(*record)))
+    uint64_t top = (uint64_t)(uintptr_t)record;
+    if (end <= top && end > top - (TL_CALL_THREAD_BYTES - sizeof(*record)))
         return true;
     if ((uint64_t)(uintptr_t)(frame + 1) > here && (uint64_t)(uintptr_t)frame < end)
         return false;
-    return has_mark(record, frame);
+    if (!has_mark(record, frame))
+        return false;
+    return !tl_call_platform.peek || !is_joined((uint64_t)(uintptr_t)frame, here) ||
+           leads_back(record, frame, end, rbp);
+}
+
+bool ON_HIT tl_call_is_inside(uint64_t rsp, uint64_t rbp)
+{
+    struct tl_call_record *record = tl_call_self;
+    if (record == &tl_call_nobody || !record->frame)
+        return false;
+    if (lives(record, rsp, rsp, rbp))
+        return true;
+    __atomic_store_n(&record->frame, NULL, __ATOMIC_RELEASE);
+    return false;
 }
 
 /* A signal handler that comes between and hits takes the same one, and is over before we go on: the owner that it finds
@@ -130,7 +182,7 @@ struct tl_call_record *ON_HIT tl_call_claim(struct tl_call_record *record, const
 {
     if (record == &tl_call_nobody)
         return first();
-    if (lives(record, own))
+    if (lives(record, (uint64_t)(uintptr_t)__builtin_frame_address(0), (uint64_t)(uintptr_t)(own + 1), own->regs.rbp))
         return NULL;
     record->frame = NULL;
     return record;
@@ -151,6 +203,18 @@ bool tl_call_quiet(const struct tl_call_list *list)
             if (__atomic_load_n(&pool->owners[i], __ATOMIC_ACQUIRE) && is_in(record_of(pool, i), list))
                 return false;
     return true;
+}
+
+void tl_call_look(const struct tl_call_list *list, tl_call_look_fn *look)
+{
+    for (struct tl_call_pool *pool = __atomic_load_n(&tl_call_pools, __ATOMIC_ACQUIRE); pool; pool = pool->next)
+        for (size_t i = 0; i < pool->count; i++) {
+            struct tl_call_record *record = record_of(pool, i);
+            uint64_t owner = __atomic_load_n(&pool->owners[i], __ATOMIC_ACQUIRE);
+            if (owner && is_in(record, list))
+                look(owner & ~NUMBER, pool->memory + i * TL_CALL_THREAD_BYTES, record,
+                     (uint64_t *)(void *)&record->frame);
+        }
 }
 
 size_t tl_call_pool_size(size_t count)

@@ -153,6 +153,55 @@ int tl_self_inside(struct tl_self *self, const struct tl_self_range *ranges, siz
     return result;
 }
 
+/* Where nobody else is, the caller looks on behalf of threads that have ended. */
+static bool has_left(const struct places *places, const struct tl_world *world, uint64_t fs_base,
+                     const struct tl_self_range *stack, uint64_t frame)
+{
+    enum { BELOW_FRAME = 16, FRAME = 64 };
+    struct tl_self_range ranges[] = {*stack, {frame - BELOW_FRAME, frame + FRAME}};
+    struct tl_look_range sorted[2];
+    uint8_t inside[2] = {0};
+    for (size_t i = 0; world && i < world->count; i++) {
+        const struct user_regs_struct *r = &world->tasks[i].regs;
+        const uint64_t registers[] = {r->rip, r->rax, r->rbx, r->rcx, r->rdx, r->rsi, r->rdi, r->rbp, r->rsp,
+                                      r->r8,  r->r9,  r->r10, r->r11, r->r12, r->r13, r->r14, r->r15};
+        struct tl_look_stack here, there;
+        struct tl_look look = {sorted, 2, inside, read_words, find_stack, leads, (void *)(uintptr_t)places};
+        if (r->fs_base != fs_base)
+            continue;
+        if (tl_look_sort(ranges, 2, sorted) || !find_stack((void *)(uintptr_t)places, r->rsp, &here) ||
+            !find_stack((void *)(uintptr_t)places, frame, &there) || here.start != there.start)
+            return false;
+        tl_look_thread(&look, registers, sizeof registers / sizeof *registers, r->rsp, false);
+        return !inside[0] && !inside[1];
+    }
+    return true; /* it has ended */
+}
+
+int tl_self_note_left(struct tl_self *self, uint64_t fs_base, const struct tl_self_range *stack, uint64_t *frame,
+                      struct tl_error *error)
+{
+    struct tl_entered entered;
+    struct places places = {.self = self};
+    struct tl_line *lines = NULL;
+    struct tl_world *world = NULL;
+    int result = tl_enter(self, &entered);
+    if (result)
+        return tl_explain(error, result, "signals cannot be held off");
+    result = tl_lines_read(&lines, &places.line_count);
+    places.lines = lines;
+    if (result == 0 && tl_world_threads() != 1)
+        result = tl_world_stop(&world);
+    uint64_t now = __atomic_load_n(frame, __ATOMIC_ACQUIRE);
+    if (result == 0 && now && has_left(&places, world, fs_base, stack, now))
+        __atomic_store_n(frame, 0, __ATOMIC_RELEASE);
+    if (world)
+        tl_world_resume(world);
+    free(lines);
+    tl_leave(&entered);
+    return result ? tl_explain_stop(error, result) : 0;
+}
+
 int tl_self_add_stacks(struct tl_self *self, const struct tl_self_range *stacks)
 {
     struct tl_entered entered;
