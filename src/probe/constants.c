@@ -92,8 +92,7 @@ static uint32_t step_at(const struct flow *flow, uint64_t addr)
     return found ? (uint32_t)(found - flow->steps) : NONE;
 }
 
-/* What fills the space in front of where somebody jumps to. Nobody jumps to it, and nobody is meant to. */
-static bool is_padding(const struct tl_insn *insn)
+bool tl_is_padding(const struct tl_insn *insn)
 {
     unsigned at = 0;
     while (at < insn->length && (insn->bytes[at] == 0x66 || insn->bytes[at] == 0x2e))
@@ -111,7 +110,7 @@ static void mark_free(struct flow *flow)
         struct step *step = &flow->steps[i];
         owed |= !step->follows;
         bool reached = step->free || step->state != NONE;
-        if (owed && !reached && !is_padding(&step->insn))
+        if (owed && !reached && !tl_is_padding(&step->insn))
             step->free = reached = true;
         if (owed && !reached)
             step->follows = false;

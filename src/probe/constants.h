@@ -21,6 +21,9 @@ struct tl_system_call {
 int tl_system_calls(const struct tl_range *ranges, const struct tl_sweep *sweeps, size_t count,
                     struct tl_system_call **calls, size_t *call_count);
 
+/* Fills the space in front of where somebody jumps to. Nobody jumps to it, and nobody is meant to. */
+bool tl_is_padding(const struct tl_insn *insn);
+
 /* Whether the bytes 0f 05 at `addr` are the opcode of an instruction. */
 bool tl_is_system_call(const struct tl_range *ranges, const struct tl_sweep *sweeps, size_t count, uint64_t addr);
 

@@ -110,8 +110,15 @@ void tl_straight_beginning(const struct tl_range *ranges, const struct tl_sweep 
                            struct tl_system_call *call)
 {
     const struct code code = {ranges, sweeps, count};
-    struct tl_insn insn;
-    while (call->addr - call->entered < LOOK_BACK && !is_entered(&code, call->entered, call->entered) &&
-           instruction_before(&code, call->entered, &insn))
-        call->entered = insn.addr;
+    struct tl_insn insn[LOOK_BACK + 1];
+    size_t n = 0;
+    for (; call->addr - call->entered < LOOK_BACK; call->entered = insn[n++].addr) {
+        if (is_entered(&code, call->entered, call->entered))
+            return;
+        if (!instruction_before(&code, call->entered, &insn[n]))
+            break;
+    }
+    /* Behind what does not lead on, control comes from somewhere else: to what the padding is for. */
+    while (n > 0 && call->addr - call->entered < LOOK_BACK && tl_is_padding(&insn[--n]))
+        call->entered = insn[n].addr + insn[n].length;
 }

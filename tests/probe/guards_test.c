@@ -6,6 +6,7 @@
  *
  * - every system call that objdump sees is seen, and no others (the return from signal handlers excepted, whose unwind
  *   information may begin in the middle of an instruction)
+ * - what is told of a system call by a look at what is in front is what following the whole function tells
  * - what objdump shows to have a number of interest right in front of it is guarded, and what has another is not
  * - in live processes (the programs, bash, python3) all guards get their jumps, and what follows them stays right when
  *   breakpoints are set there
@@ -18,6 +19,7 @@
 #include <sys/syscall.h>
 
 #include "check.h"
+#include "probe/constants.h"
 #include "probe/guards.h"
 #include "process.h"
 
@@ -116,6 +118,55 @@ static void compare(const char *path)
            asking, unguarded);
     tl_guards_free(&guards);
     tl_object_close(module.object);
+}
+
+/* Both ways of finding numbers, on one function; how many calls the shorter one tells. */
+static size_t compare_ways(const char *path, const struct tl_object *object, const struct tl_function *function)
+{
+    enum { PARTS_MAX = 8, NEAR = 48 };
+    struct tl_part parts[PARTS_MAX];
+    struct tl_range ranges[PARTS_MAX];
+    struct tl_sweep sweeps[PARTS_MAX];
+    struct tl_system_call *calls;
+    size_t count = tl_object_parts(object, function, parts, PARTS_MAX), call_count, available, told = 0;
+    for (size_t i = 0; i < count; i++) {
+        const uint8_t *bytes = tl_object_text(object, parts[i].addr, &available);
+        ranges[i] = (struct tl_range){parts[i].addr, parts[i].size < available ? parts[i].size : available, bytes};
+        expect(bytes && !tl_sweep_range(&ranges[i], NULL, 0, &sweeps[i]), "cannot be swept", path, parts[i].addr);
+    }
+    expect(!tl_system_calls(ranges, sweeps, count, &calls, &call_count), "out of memory", path, function->addr);
+    for (size_t i = 0; i < call_count; i++) {
+        struct tl_system_call straight, *whole = &calls[i];
+        expect(tl_is_system_call(ranges, sweeps, count, whole->addr + whole->prefixes), "none", path, whole->addr);
+        if (!tl_straight_system_call(ranges, sweeps, count, whole->addr, &straight))
+            continue;
+        tl_straight_beginning(ranges, sweeps, count, &straight);
+        expect(whole->known && whole->number == straight.number, "two numbers", path, whole->addr);
+        expect(straight.entered == whole->entered ||
+                   (straight.entered > whole->entered && whole->addr - straight.entered >= NEAR),
+               "two beginnings", path, whole->addr);
+        told++;
+    }
+    for (size_t i = 0; i < count; i++)
+        tl_sweep_free(&sweeps[i]);
+    free(calls);
+    return told;
+}
+
+static void compare_all_ways(const char *path)
+{
+    struct tl_object *object;
+    struct tl_error error;
+    size_t count, told = 0;
+    if (tl_object_open(path, NULL, &object, &error)) {
+        expect(false, error.text, path, 0);
+        return;
+    }
+    const struct tl_function *functions = tl_object_functions(object, &count);
+    for (size_t i = 0; i < count; i++)
+        told += compare_ways(path, object, &functions[i]);
+    expect(told > 5 || count < 100, "next to nothing told", path, told);
+    tl_object_close(object);
 }
 
 static int read_process(void *host, uint64_t addr, void *bytes, size_t size)
@@ -272,6 +323,7 @@ int main(int argc, char **argv)
     for (int i = 1; i < argc; i++) {
         const char *const program[] = {argv[i], NULL};
         compare(argv[i]);
+        compare_all_ways(argv[i]);
         if (i == 1)
             continue;
         place(program, false);
