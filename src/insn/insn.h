@@ -111,6 +111,11 @@ struct tl_effect {
 };
 void tl_insn_effect(const struct tl_insn *insn, struct tl_effect *effect);
 
+/* How an instruction accesses memory, the stack included: a cmpxchg that may not write writes. REPEATS: it is a string
+ * instruction with a repeat prefix, and may be interrupted between two accesses, with rip at itself. */
+enum { TL_INSN_READS = 1, TL_INSN_WRITES = 2, TL_INSN_REPEATS = 4 };
+unsigned tl_insn_access(const struct tl_insn *insn);
+
 /* Emit `jmp rel32` (5 bytes) at `at`; 0, or -ERANGE. */
 int tl_emit_jump(uint8_t out[5], uint64_t at, uint64_t target);
 

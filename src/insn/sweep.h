@@ -38,6 +38,9 @@ enum tl_why tl_sweep_check(const struct tl_sweep *sweep, uint64_t addr);
 /* The first boundary at or after `addr`, or 0 at the end. */
 uint64_t tl_sweep_next(const struct tl_sweep *sweep, uint64_t addr);
 
+/* The instruction that ends at `addr`, read from the nearest boundary before it, or 0: none does. */
+uint64_t tl_sweep_before(const struct tl_range *range, const struct tl_sweep *sweep, uint64_t addr);
+
 /* How a function is left. */
 enum tl_exit_kind {
     TL_EXIT_RET,     /* ret: the return value is in rax */

@@ -153,12 +153,39 @@ static void indirect_targets_are_expressions(void **state)
     assert_int_equal(tl_insn_indirect_target(&insn, &operand), -ENOTSUP);
 }
 
+static void accesses_are_those_of_data(void **state)
+{
+    (void)state;
+    struct tl_insn insn;
+#define ACCESS(expected, ...)                                                                                          \
+    DECODE(&insn, __VA_ARGS__);                                                                                        \
+    assert_int_equal(tl_insn_access(&insn), expected)
+    ACCESS(TL_INSN_WRITES, 0x89, 0x07);                                         /* mov %eax, (%rdi) */
+    ACCESS(TL_INSN_READS, 0x8b, 0x07);                                          /* mov (%rdi), %eax */
+    ACCESS(TL_INSN_READS | TL_INSN_WRITES, 0xff, 0x05, 0, 0, 0, 0);             /* incl 0(%rip) */
+    ACCESS(TL_INSN_READS | TL_INSN_WRITES, 0xf0, 0x0f, 0xb1, 0x0f);             /* lock cmpxchg %ecx, (%rdi) */
+    ACCESS(0, 0x48, 0x8d, 0x07);                                                /* lea (%rdi), %rax */
+    ACCESS(0, 0x0f, 0x1f, 0x00);                                                /* nop (%rax) */
+    ACCESS(0, 0x0f, 0x18, 0x08);                                                /* prefetcht0 (%rax) */
+    ACCESS(0, 0x89, 0xc8);                                                      /* mov %ecx, %eax */
+    ACCESS(TL_INSN_WRITES, 0x55);                                               /* push %rbp */
+    ACCESS(TL_INSN_READS, 0xc3);                                                /* ret */
+    ACCESS(TL_INSN_READS, 0xf3, 0xc3);                                          /* rep ret, as it is written */
+    ACCESS(TL_INSN_WRITES, 0xe8, 0, 0, 0, 0);                                   /* call */
+    ACCESS(TL_INSN_WRITES, 0xaa);                                               /* stos */
+    ACCESS(TL_INSN_WRITES | TL_INSN_REPEATS, 0xf3, 0xaa);                       /* rep stos */
+    ACCESS(TL_INSN_READS | TL_INSN_WRITES | TL_INSN_REPEATS, 0xf3, 0x48, 0xa5); /* rep movs */
+    ACCESS(TL_INSN_READS | TL_INSN_REPEATS, 0xf3, 0xa6);                        /* repe cmps */
+    ACCESS(TL_INSN_WRITES, 0x0f, 0x29, 0x07);                                   /* movaps %xmm0, (%rdi) */
+#undef ACCESS
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(transfers_are_sorted_by_where_they_go), cmocka_unit_test(what_cannot_be_copied_says_why),
         cmocka_unit_test(targets_and_operands_are_absolute),     cmocka_unit_test(bad_bytes_are_no_instruction),
-        cmocka_unit_test(indirect_targets_are_expressions),
+        cmocka_unit_test(indirect_targets_are_expressions),      cmocka_unit_test(accesses_are_those_of_data),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -161,6 +161,28 @@ static void exits_are_returns_and_jumps_out_of_all_pieces(void **state)
         tl_sweep_free(&sweeps[i]);
 }
 
+static void the_instruction_before_is_the_one_that_ends_there(void **state)
+{
+    (void)state;
+    struct tl_range range =
+        RANGE(0x55, 0x48, 0x89, 0xe5, 0x74, 0x01, 0xf0, 0xff, 0x00, 0x5d, 0xc3); /* jz behind lock */
+    struct tl_sweep sweep;
+    assert_int_equal(tl_sweep_range(&range, NULL, 0, &sweep), 0);
+    static const uint64_t before[] = {0, BASE, 0, 0, BASE + 1, 0, BASE + 4, 0, 0, BASE + 6, BASE + 9, BASE + 10};
+    for (uint64_t i = 0; i < sizeof before / sizeof *before; i++)
+        assert_int_equal(tl_sweep_before(&range, &sweep, BASE + i), before[i]);
+    assert_int_equal(tl_sweep_before(&range, &sweep, BASE - 1), 0);
+    assert_int_equal(tl_sweep_before(&range, &sweep, BASE + range.size + 1), 0);
+    tl_sweep_free(&sweep);
+
+    struct tl_range data = RANGE(0xeb, 0x08, 0x06, 1, 2, 3, 4, 5, 6, 7, 0xc3);
+    assert_int_equal(tl_sweep_range(&data, NULL, 0, &sweep), 0);
+    assert_int_equal(tl_sweep_before(&data, &sweep, BASE + 2), BASE);
+    assert_int_equal(tl_sweep_before(&data, &sweep, BASE + 7), 0);
+    assert_int_equal(tl_sweep_before(&data, &sweep, BASE + 11), BASE + 10);
+    tl_sweep_free(&sweep);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -175,6 +197,7 @@ int main(void)
         cmocka_unit_test(an_instruction_entered_behind_its_lock_is_no_boundary),
         cmocka_unit_test(an_empty_range_has_nothing),
         cmocka_unit_test(exits_are_returns_and_jumps_out_of_all_pieces),
+        cmocka_unit_test(the_instruction_before_is_the_one_that_ends_there),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
