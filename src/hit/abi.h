@@ -101,6 +101,7 @@ struct tl_hit_control {
      * is read directly, in threads that do not block SIGSEGV or SIGBUS; with TL_HIT_NO_MEMORY, in those of which that
      * is known. */
     uint64_t broker;
+    uint64_t watches; /* offset of struct tl_watch_table (watch.h), or 0: no watches */
 };
 
 struct tl_hit_site {

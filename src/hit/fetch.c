@@ -166,6 +166,9 @@ bool tl_fetch_run(struct tl_hit *hit, const struct tl_operation *code)
                 bad |= top >> 1;
             break;
         }
+        case TL_OP_HOW:
+            PUSH(hit->watched ? hit->watched->how : 0);
+            break;
         case TL_OP_LOAD:
             if (!(bad & top >> 1) && !load(hit, stack[-1], code->a, &stack[-1]))
                 bad |= top >> 1;

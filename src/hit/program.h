@@ -35,6 +35,7 @@ enum { TL_PROGRAM_STACK = 16, TL_PROGRAM_MAX = 512, TL_EVENT_ARGS = 32, TL_STRIN
     X(TID)         /* push the thread id (0 where unknown) */                                                          \
     X(OLD)         /* push what the watched memory held before the access, zero-extended */                            \
     X(NEW)         /* … and after it; both are faults in a hit of no watch */                                        \
+    X(HOW)         /* push how a watch's hit was noticed: TL_WATCHED_… (watch.h) */                                  \
     X(LOAD)        /* pop address, push a bytes there (1,2,4,8), zero-extended */                                      \
     X(LOAD_DIRECT) /* the same, a = 8, without protection: only for what the instruction itself is about to read */    \
     X(SIGN)        /* sign-extend the top from a bytes (1,2,4,8) */                                                    \
@@ -43,8 +44,9 @@ enum { TL_PROGRAM_STACK = 16, TL_PROGRAM_MAX = 512, TL_EVENT_ARGS = 32, TL_STRIN
     X(ADD)                                                                                                             \
     X(SUB)                                                                                                             \
     X(MUL)                                                                                                             \
-    X(DIV) X(MOD) X(UDIV) X(UMOD) X(AND) X(OR) X(XOR) X(SHL) X(SHR) X(SAR) X(EQ) X(NE) X(LT) X(LE) X(GT) X(GE) X(ULT)  \
-        X(ULE) X(UGT) X(UGE)  /* pop b, pop a, push a OP b as 0 or 1 */                                                \
+    X(DIV)                                                                                                             \
+    X(MOD) X(UDIV) X(UMOD) X(AND) X(OR) X(XOR) X(SHL) X(SHR) X(SAR) X(EQ) X(NE) X(LT) X(LE) X(GT) X(GE) X(ULT) X(ULE)  \
+        X(UGT) X(UGE)         /* pop b, pop a, push a OP b as 0 or 1 */                                                \
         X(NOT)                /* ! */                                                                                  \
         X(NEG) X(COM)         /* ~ */                                                                                  \
         X(DUP) X(DROP) X(ARG) /* push the value stored in slot a */                                                    \

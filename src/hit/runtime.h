@@ -21,6 +21,7 @@
 struct tl_watched {
     uint64_t old, new;
     bool no_old, no_new; /* could not be read, or is not known */
+    uint32_t how;        /* TL_WATCHED_… (watch.h) */
 };
 
 /* What a hit knows, and what its program has fetched so far. Whole words: values that are stored by halves and read as

@@ -43,7 +43,7 @@ static const struct rule {
     [TL_OP_STORE] = {1, 0, SLOT},       [TL_OP_STRING] = {1, 0, LENGTH}, [TL_OP_STREQ] = {0, 1, CONSTANT},
     [TL_OP_GLOB] = {0, 1, CONSTANT},    [TL_OP_JZ] = {1, 0, DISTANCE},   [TL_OP_JNZ] = {1, 0, DISTANCE},
     [TL_OP_JUMP] = {0, 0, DISTANCE},    [TL_OP_REJECT] = {0, 0, NONE},   [TL_OP_OLD] = {0, 1, NONE},
-    [TL_OP_NEW] = {0, 1, NONE},
+    [TL_OP_NEW] = {0, 1, NONE},         [TL_OP_HOW] = {0, 1, NONE},
 };
 
 static bool is_size(unsigned a)

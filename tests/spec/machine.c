@@ -238,6 +238,9 @@ static void execute(struct run *run, const struct tl_operation *op)
     case TL_OP_NEW:
         push(run, machine->new, !machine->is_watch);
         break;
+    case TL_OP_HOW:
+        push(run, 0, false);
+        break;
     case TL_OP_LOAD:
     case TL_OP_LOAD_DIRECT:
         if (op->a != 1 && op->a != 2 && op->a != 4 && op->a != 8)
