@@ -105,10 +105,11 @@ static enum tl_why study(struct site *site, const struct demand *demand)
     site->next = site->plan.addr + insn.length;
     site->transfers = !tl_insn_emulation(&insn, &site->emulation);
     site->has_after = demand->post && insn.flow == TL_FLOW_NEXT;
+    site->lacks_traps = !engine.traps && demand->tactics & 1u << TL_TACTIC_INT3;
     site->tactics = demand->tactics & (engine.traps ? ~0u : ~(1u << TL_TACTIC_INT3));
     site->plan.mode = TL_SITE_BEFORE;
     if (!site->tactics)
-        return TL_WHY_TACTIC;
+        return site->lacks_traps ? TL_WHY_SIGNALS : TL_WHY_TACTIC;
     if (demand->may_stay && !site->transfers)
         return TL_WHY_NO_EXIT;
     if (demand->post && !site->has_after && !site->transfers && insn.flow != TL_FLOW_STOP)

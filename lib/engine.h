@@ -75,6 +75,7 @@ struct site {
     struct stay *stay;
     uint64_t next;            /* the address behind the instruction */
     uint32_t tactics;         /* allowed: bits 1 << TL_TACTIC_… */
+    bool lacks_traps;         /* a trap would be allowed, but the broker is not armed */
     bool planned;             /* plan and bytes are filled in */
     uint64_t landing;         /* where its jump leads, or 0 */
     bool leaves;              /* being forgotten */

@@ -94,6 +94,14 @@ static uint64_t landing_of(const struct site *site)
     return plan->addr + plan->jump_length + (uint64_t)(int64_t)distance;
 }
 
+/* What a breakpoint would have helped against. */
+static bool is_for_want_of_traps(const struct site *site)
+{
+    enum tl_why why = site->plan.why;
+    return site->lacks_traps &&
+           (why == TL_WHY_TACTIC || why == TL_WHY_NO_ROOM || why == TL_WHY_CONFLICT || why == TL_WHY_PAGE_CROSSING);
+}
+
 /* What a plan says goes into its sites. Which one was refused, or `count`. */
 static size_t take(const struct planning *planning, const struct tl_site *sites, size_t count,
                    const struct tl_plan *plan)
@@ -103,6 +111,8 @@ static size_t take(const struct planning *planning, const struct tl_site *sites,
         struct site *site = fresh_at(planning, sites[i].addr);
         site->plan = sites[i];
         site->planned = sites[i].why == TL_WHY_NONE;
+        if (is_for_want_of_traps(site))
+            site->plan.why = TL_WHY_SIGNALS;
         for (size_t k = 0; !site->planned && k < planning->count; k++)
             if (planning->fresh[k] == site)
                 refused = k;

@@ -4,8 +4,7 @@
 #include <stdint.h>
 #include <string.h>
 
-/* A size beyond this is not that of a struct, but memory that nobody has filled in. */
-enum { SANE = 4096 };
+#include "trapline/probe.h"
 
 int structs_copy(const void *theirs, void *ours, size_t size, size_t least, const char *name, struct tl_error *error)
 {
@@ -13,9 +12,9 @@ int structs_copy(const void *theirs, void *ours, size_t size, size_t least, cons
         return tl_fail(error, -EINVAL, "no struct %s: NULL", name);
     size_t their_size;
     memcpy(&their_size, theirs, sizeof their_size);
-    if (their_size < least || their_size > SANE)
-        return tl_fail(error, -EINVAL, "struct %s has the size %zu: set it to sizeof(struct %s)", name, their_size,
-                       name);
+    if (their_size < least || their_size > TL_STRUCT_MAX)
+        return tl_fail(error, their_size < least ? -EINVAL : -E2BIG,
+                       "struct %s has the size %zu: set it to sizeof(struct %s)", name, their_size, name);
     const uint8_t *bytes = theirs;
     for (size_t i = size; i < their_size; i++)
         if (bytes[i])

@@ -121,6 +121,9 @@ static int by_symbol(const struct modules *modules, const struct wanted *wanted,
     if (!search.found)
         return tl_fail(error, -ENOENT, "no function %s in %s", wanted->symbol,
                        wanted->module ? wanted->module : "any module");
+    if (search.found->kind != TL_FUNCTION_IFUNC && wanted->offset && wanted->offset >= search.found->size)
+        return tl_fail(error, -EINVAL, "%s: the offset %llu lies beyond its %llu bytes", wanted->symbol,
+                       (unsigned long long)wanted->offset, (unsigned long long)search.found->size);
     if (search.found->kind != TL_FUNCTION_IFUNC)
         return by_address(modules, search.found->addr + module->bias + wanted->offset, where, error);
     uint64_t chosen;

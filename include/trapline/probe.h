@@ -70,6 +70,8 @@ enum {
     TL_PROBE_JUMP = 1 << 4       /* refuse the place where only a trap would do */
 };
 
+enum { TL_STRUCT_MAX = 4096 }; /* no struct of any version is larger: a larger `size` is a mistake */
+
 struct tl_probe {
     size_t size;    /* sizeof(struct tl_probe): which version of it you have */
     uint64_t flags; /* TL_PROBE_… */
@@ -88,13 +90,16 @@ struct tl_probe {
 };
 
 /* Register one. 0 or
- *   -EINVAL    no or contradictory place, no handler, unknown or contradictory flags, a struct smaller than any version
- *   -E2BIG     a struct of a newer version, of which something is used that this library does not know
+ *   -EINVAL    no or contradictory place, an offset beyond the function's end, no handler, unknown or contradictory
+ *              flags, a struct smaller than any version
+ *   -E2BIG     a struct of a newer version, of which something is used that this library does not know; or of a size
+ *              above TL_STRUCT_MAX
  *   -EEXIST    this struct is registered already
- *   -ENOENT    no such symbol or module; an ifunc that nothing has resolved yet
+ *   -ENOENT    no function of that name (a variable is none), no such module; an ifunc that nothing has resolved yet
  *   -EFAULT    the address is not mapped, or not the program's (kernel)
  *   -EACCES    the address is mapped but not executable
- *   -EILSEQ    not an instruction: the middle of one, data, or in no function that is known
+ *   -EILSEQ    not an instruction: the middle of one, data, in no function that is known; or code that is of no file,
+ *              as programs generate it at run time
  *   -EBUSY     the bytes differ from the file's: somebody else's breakpoint or jump
  *   -EPERM     part of trapline, what its handlers stand on, or the return from signal handlers; or (the first time)
  *              threads are there already, and may not be stopped by ptrace

@@ -103,8 +103,15 @@ static void symbols(void **state)
     probe = good();
     probe.offset = 1;
     refused(&probe, -EILSEQ, "an offset into an instruction");
+    probe.offset = (uint64_t)(kit_add_ret + 1 - kit_add_entry);
+    refused(&probe, -EINVAL, "an offset behind the function");
     probe.offset = 1ul << 40;
-    refused(&probe, -EFAULT, "an offset to nowhere");
+    refused(&probe, -EINVAL, "an offset to nowhere");
+    probe.offset = (uint64_t)-4096;
+    refused(&probe, -EINVAL, "an offset backwards");
+    probe.offset = 0;
+    probe.symbol = "environ";
+    refused(&probe, -ENOENT, "a variable");
     probe = good();
     probe.address = kit_add_entry;
     refused(&probe, -EINVAL, "a symbol and an address");
@@ -145,7 +152,11 @@ static void structs(void **state)
     kit_register(&newer.probe); /* newer, but nothing new is used */
     kit_unregister(&newer.probe);
     newer.probe.size = 1ul << 40;
-    refused(&newer.probe, -EINVAL, "a size that is none");
+    refused(&newer.probe, -E2BIG, "a size that is none");
+    newer.probe.size = TL_STRUCT_MAX + 1;
+    refused(&newer.probe, -E2BIG, "larger than any struct");
+    newer.probe.size = (size_t)-1;
+    refused(&newer.probe, -E2BIG, "a size that is none");
 }
 
 static void doubles_and_strangers(void **state)
