@@ -125,6 +125,8 @@ bool unwinder_refresh(struct tl_unwinder *unwinder)
     /* libdwfl uses the objects' files, and may not have them a moment longer than they are. */
     if (!same && unwinder->dwfl)
         dwfl_end(unwinder->dwfl);
+    if (!same)
+        unwinder_forget_sources(unwinder);
     tl_modules_free(&unwinder->modules);
     unwinder->modules = modules;
     if (same)
@@ -158,6 +160,7 @@ void tl_unwinder_close(struct tl_unwinder *unwinder)
         return;
     if (unwinder->dwfl)
         dwfl_end(unwinder->dwfl);
+    unwinder_forget_sources(unwinder);
     tl_modules_free(&unwinder->modules);
     free(unwinder);
 }

@@ -15,11 +15,15 @@ struct tl_unwinder {
     struct tl_modules modules;
     Dwfl *dwfl; /* over the same modules; NULL where libdwfl cannot do anything with them */
     uint64_t refreshed_ns;
-    struct walk *walk; /* the one under way */
+    struct walk *walk;      /* the one under way */
+    struct source *sources; /* debug information that is open */
 };
 
 /* Tells a new Dwfl where to get registers and memory from: from the walk under way. */
 bool unwind_attach(Dwfl *dwfl, struct tl_unwinder *unwinder);
+
+/* Debug information uses the files of the modules: to be closed before them. */
+void unwinder_forget_sources(struct tl_unwinder *unwinder);
 
 /* An address lies in no known module: look whether there are new ones by now. Whether there are. */
 bool unwinder_refresh(struct tl_unwinder *unwinder);
