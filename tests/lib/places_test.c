@@ -128,12 +128,14 @@ static void each_instruction_of_a_library_function(void **state)
 
 static struct tl_probe all[10000], *list[10000];
 
-static unsigned lines(void)
+/* How many mappings are executable: what probes need. Others come and go, the more so with a sanitizer's allocator. */
+static unsigned executable(void)
 {
     FILE *file = fopen("/proc/self/maps", "r");
+    char line[4200], access[5];
     unsigned count = 0;
-    for (int c = getc(file); c != EOF; c = getc(file))
-        count += c == '\n';
+    while (fgets(line, sizeof line, file))
+        count += sscanf(line, "%*x-%*x %4s", access) == 1 && access[2] == 'x';
     fclose(file);
     return count;
 }
@@ -167,13 +169,13 @@ static void ten_thousand_at_once(void **state)
 static void thousands_one_by_one(void **state)
 {
     (void)state;
-    unsigned before = lines();
+    unsigned before = executable();
     for (unsigned i = 0; i < SINGLE; i++) {
         all[i] = (struct tl_probe){.size = sizeof all[i], .address = (void *)(uintptr_t)many[i], .pre = count_pre};
         list[i] = &all[i];
         kit_register(&all[i]);
     }
-    assert_true(lines() < before + 1500);
+    assert_true(executable() < before + 1500);
     pres = 0;
     for (unsigned i = 0; i < SINGLE; i++)
         assert_int_equal(many[i](i), (unsigned long)i * (i % 97 + 3) + i);
@@ -185,7 +187,7 @@ static void thousands_one_by_one(void **state)
 static void one_after_the_other(void **state)
 {
     struct tl_probe probe = {.size = sizeof probe, .flags = *(const uint64_t *)*state, .pre = count_pre};
-    unsigned before = lines();
+    unsigned before = executable();
     for (unsigned i = 0; i < 1500; i++) {
         probe.address = (void *)(uintptr_t)many[i];
         kit_register(&probe);
@@ -194,7 +196,7 @@ static void one_after_the_other(void **state)
         assert_int_equal(pres, 1);
         kit_unregister(&probe);
     }
-    assert_true(lines() < before + 500);
+    assert_true(executable() < before + 500);
 }
 
 int main(void)
