@@ -295,9 +295,10 @@ static int try_to_remove(struct tl_applied *applied)
     return error;
 }
 
+/* A program that faults all the time is inside of us most of the time: what counts there is how often one looks. */
 int tl_apply_remove(struct tl_applied *applied, unsigned patience_ms)
 {
-    for (unsigned waited = 0, wait = 1;; waited += wait, wait = wait < 50 ? wait * 2 : wait) {
+    for (unsigned waited = 0, wait = 1;; waited += wait, wait = wait < 8 ? wait * 2 : wait) {
         int error = try_to_remove(applied);
         if (error != -EAGAIN || waited >= patience_ms)
             return error;
