@@ -54,3 +54,8 @@ uint32_t tl_blob_guard_asleep(void)
 {
     return head().guard_asleep;
 }
+
+uint32_t tl_blob_watch(void)
+{
+    return head().watch;
+}

@@ -14,7 +14,8 @@ struct tl_blob_head {
     uint32_t enter;  /* offsets of the entry points: for tl_gate.enter… */
     uint32_t claim;  /* … and for tl_gate.claim */
     uint64_t broker; /* where the target has its struct tl_broker, or 0 */
-    uint32_t broker_entry, broker_pass, broker_restorer, guard_entry, guard_asleep, zero; /* src/hit/broker.h */
+    uint32_t broker_entry, broker_pass, broker_restorer, guard_entry, guard_asleep; /* src/hit/broker.h */
+    uint32_t watch;                                                                 /* src/hit/watch.h */
 };
 
 extern const uint8_t tl_blob[];
@@ -33,5 +34,7 @@ uint32_t tl_blob_broker_pass(void);
 uint32_t tl_blob_broker_restorer(void);
 uint32_t tl_blob_guard_entry(void);
 uint32_t tl_blob_guard_asleep(void);
+/* Of src/hit/watch.h. */
+uint32_t tl_blob_watch(void);
 
 #endif

@@ -49,7 +49,7 @@ tl_broker_here:
     .long tl_broker_restorer - tl_blob_head
     .long tl_guard_entry - tl_blob_head
     .long tl_guard_asleep - tl_blob_head
-    .long 0
+    .long tl_watch_notify - tl_blob_head
 
     .text
 

@@ -49,7 +49,8 @@ enum { /* tl_siginfo.code */
        TL_SI_KERNEL = 0x80,
        TL_TRAP_BRKPT = 1,
        TL_TRAP_TRACE = 2,
-       TL_TRAP_HWBKPT = 4
+       TL_TRAP_HWBKPT = 4,
+       TL_TRAP_PERF = 6 /* rest[0]: sig_data; rest[1]: type | flags << 32 */
 };
 enum { TL_VECTOR_DEBUG = 1, TL_VECTOR_BREAKPOINT = 3 }; /* tl_context.vector */
 enum { TL_FLAG_TRAP = 1 << 8, TL_FLAG_DIRECTION = 1 << 10, TL_FLAG_RESUME = 1 << 16 };

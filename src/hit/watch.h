@@ -71,7 +71,8 @@ struct tl_watch_table {
     uint32_t count;  /* spots in use: those below */
     uint64_t stale;  /* signals of earlier turns */
     uint64_t vague;  /* BY_REGISTERS: signals of which it could not be told which spot they were about */
-    uint64_t pad[4];
+    uint32_t reads;  /* some spot is watched for reads */
+    uint32_t pad[7];
     struct tl_watch_spot spots[TL_WATCH_SPOTS];
 };
 
