@@ -7,6 +7,8 @@
  */
 #include "probe/assemble.h"
 
+#include "hit/watch.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -322,6 +324,15 @@ static int lay_out(struct assembling *assembling, struct tl_assembly *assembly)
     return 0;
 }
 
+static void forget(struct assembling *assembling)
+{
+    free(assembling->sites.items);
+    free(assembling->actions.items);
+    free(assembling->operations.items);
+    free(assembling->strings.items);
+    free(assembling->compiled.items);
+}
+
 int tl_assemble(struct tl_selection *selection, const struct tl_modules *modules,
                 const struct tl_assemble_options *options, struct tl_assembly *assembly, const struct tl_spec **failed,
                 struct tl_error *error)
@@ -343,11 +354,55 @@ int tl_assemble(struct tl_selection *selection, const struct tl_modules *modules
     }
     if (!result)
         result = lay_out(&assembling, assembly);
-    free(assembling.sites.items);
-    free(assembling.actions.items);
-    free(assembling.operations.items);
-    free(assembling.strings.items);
-    free(assembling.compiled.items);
+    forget(&assembling);
+    return result;
+}
+
+static int assemble_watch(struct assembling *assembling, const struct tl_assemble_watch *watch)
+{
+    uint32_t first = (uint32_t)assembling->operations.used, pool = (uint32_t)assembling->strings.used;
+    struct tl_hit_site *site = grow(&assembling->sites, 1, sizeof *site);
+    struct tl_hit_action *action = grow(&assembling->actions, 1, sizeof *action);
+    struct tl_operation *code = grow(&assembling->operations, watch->length, sizeof *code);
+    char *strings = watch->strings_size ? grow(&assembling->strings, watch->strings_size, 1) : NULL;
+    if (!site || !action || !code || (watch->strings_size && !strings))
+        return out_of_memory(assembling);
+    *site = (struct tl_hit_site){
+        .addr = watch->addr, .first_action = (uint32_t)assembling->actions.used - 1, .action_count = 1};
+    *action = (struct tl_hit_action){.probe = watch->probe,
+                                     .kind = TL_ACTION_EVENT,
+                                     .stack_bytes = assembling->options->stack_bytes,
+                                     .first_operation = first,
+                                     .operations = (uint32_t)watch->length};
+    memcpy(code, watch->code, watch->length * sizeof *code);
+    if (strings)
+        memcpy(strings, watch->strings, watch->strings_size);
+    for (size_t i = 0; i < watch->length; i++)
+        if (code[i].op == TL_OP_STREQ || code[i].op == TL_OP_GLOB)
+            code[i].imm += pool;
+    return 0;
+}
+
+int tl_assemble_watches(const struct tl_assemble_watch *watches, uint32_t count, uint32_t probe_count,
+                        const struct tl_assemble_options *options, struct tl_assembly *assembly, struct tl_error *error)
+{
+    struct tl_selection nothing = {.probe_count = probe_count};
+    struct assembling assembling = {.selection = &nothing, .options = options, .error = error};
+    int result = 0;
+    memset(assembly, 0, sizeof *assembly);
+    for (uint32_t i = 0; i < count && !result; i++) {
+        const struct tl_program program = {watches[i].code, watches[i].length, watches[i].strings,
+                                           watches[i].strings_size};
+        result = tl_program_verify(&program) ? tl_fail(error, -EINVAL, "the program of a watch is not sound")
+                                             : assemble_watch(&assembling, &watches[i]);
+    }
+    if (!result)
+        result = lay_out(&assembling, assembly);
+    if (!result) {
+        assembly->layout->watches = round_up(assembly->layout->area_size, PAGE);
+        assembly->layout->area_size = assembly->layout->watches + sizeof(struct tl_watch_table);
+    }
+    forget(&assembling);
     return result;
 }
 

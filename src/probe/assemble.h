@@ -34,6 +34,21 @@ struct tl_assembly {
 int tl_assemble(struct tl_selection *selection, const struct tl_modules *modules,
                 const struct tl_assemble_options *options, struct tl_assembly *assembly, const struct tl_spec **failed,
                 struct tl_error *error);
+
+/* A watch as an event's source: the hit site with its index does it for one of its spots. */
+struct tl_assemble_watch {
+    uint32_t probe; /* of its events */
+    uint64_t addr;  /* what is watched */
+    const struct tl_operation *code;
+    size_t length;
+    const char *strings;
+    size_t strings_size;
+};
+/* The same for watches, which have no places: site i is that of watches[i], and the table (src/hit/watch.h) has room at
+ * layout->watches. -EINVAL: a program that does not pass tl_program_verify. -ENOMEM. */
+int tl_assemble_watches(const struct tl_assemble_watch *watches, uint32_t count, uint32_t probe_count,
+                        const struct tl_assemble_options *options, struct tl_assembly *assembly,
+                        struct tl_error *error);
 void tl_assembly_free(struct tl_assembly *assembly); /* a zeroed one is allowed */
 
 /* After planning: carry refusals of sites over to places and probes. A return probe that lost one of its exits is
