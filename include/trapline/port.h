@@ -59,7 +59,8 @@ struct tl_port {
     /* Only while stopped, text already restored. Moves every thread whose program counter `locate` can map out of the
      * plan's memory. 0 when no thread, and no saved context that could be found on a stack, is left inside; -EAGAIN
      * when one has to run on first (resume, wait a little, stop, ask again). locate's result: 0 moved to *original,
-     * -EAGAIN has to run, -ENOENT not ours. */
+     * -EAGAIN has to run, -ENOENT not ours. Before anything is placed, it tells whether somebody is where locate says
+     * -EAGAIN. */
     int (*evacuate)(void *host, int (*locate)(void *context, uint64_t pc, uint64_t *original, int *fix_rcx),
                     void *context);
 

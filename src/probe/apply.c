@@ -23,7 +23,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { PAGE = 4096, BREAKPOINT = 0xcc };
+enum { PAGE = 4096, BREAKPOINT = 0xcc, ARM_TRIES = 50 };
 
 static size_t round_up(size_t value)
 {
@@ -133,10 +133,34 @@ static int set_gates(const struct tl_applied *applied, const struct tl_gate *gat
     return 0;
 }
 
+/* For port->evacuate, before anything is in place: behind the instruction that a guard's jump will take, and not yet
+ * through with the system call that it is for. */
+static int is_behind_lead(void *context, uint64_t pc, uint64_t *original, int *fix_rcx)
+{
+    const struct tl_applied *applied = context;
+    size_t upto = tl_array_upto(applied->sites, applied->site_count, sizeof *applied->sites,
+                                offsetof(struct tl_site, addr), pc - 1);
+    const struct tl_site *site = upto ? &applied->sites[upto - 1] : NULL;
+    (void)original, (void)fix_rcx;
+    return site && site->guard && pc - site->addr - 1 < site->guard_at ? -EAGAIN : -ENOENT;
+}
+
+static bool has_leads(const struct tl_applied *applied)
+{
+    for (size_t i = 0; i < applied->site_count; i++)
+        if (applied->sites[i].guard_at && applied->sites[i].why == TL_WHY_NONE)
+            return true;
+    return false;
+}
+
 static int place(struct tl_applied *applied, const struct tl_runtime *runtime)
 {
     const struct tl_port *port = applied->port;
-    int error = port->map(port->host, applied->mappings, applied->mapping_count);
+    bool looks = runtime->data_size && has_leads(applied);
+    int error = looks ? port->evacuate(port->host, is_behind_lead, applied) : 0;
+    if (error)
+        return error;
+    error = port->map(port->host, applied->mappings, applied->mapping_count);
     if (error)
         return error;
     error = set_gates(applied, &runtime->gate);
@@ -152,6 +176,30 @@ static int place(struct tl_applied *applied, const struct tl_runtime *runtime)
     if (error)
         port->unmap(port->host, applied->mappings, applied->mapping_count);
     return error;
+}
+
+static void pause_ms(unsigned ms)
+{
+    struct timespec time = {ms / 1000, (long)(ms % 1000) * 1000000};
+    nanosleep(&time, NULL);
+}
+
+/* Nobody stays for long between a guard's jump and its system call, unless a signal handler does that came there. */
+static int place_patiently(struct tl_applied *applied, const struct tl_runtime *runtime)
+{
+    const struct tl_port *port = applied->port;
+    for (unsigned tries = 0;; tries++) {
+        int error = port->stop(port->host);
+        if (error)
+            return error;
+        error = place(applied, runtime);
+        port->resume(port->host);
+        if (error != -EAGAIN)
+            return error;
+        if (tries == ARM_TRIES)
+            return -ENOSYS;
+        pause_ms(1 + tries / 8);
+    }
 }
 
 int tl_apply(const struct tl_port *port, const struct tl_site *sites, size_t site_count, const struct tl_plan *plan,
@@ -171,11 +219,7 @@ int tl_apply(const struct tl_port *port, const struct tl_site *sites, size_t sit
         error = port->fill(port->host, round_up(plan->pool_size) + round_up(runtime->size), runtime->data,
                            runtime->data_size);
     if (!error)
-        error = port->stop(port->host);
-    if (!error) {
-        error = place(applied, runtime);
-        port->resume(port->host);
-    }
+        error = place_patiently(applied, runtime);
     if (error)
         tl_applied_free(applied);
     return error;
@@ -265,12 +309,6 @@ static int take_back_guards(struct tl_applied *applied)
     if (!error && port->disarm)
         error = port->disarm(port->host);
     return error;
-}
-
-static void pause_ms(unsigned ms)
-{
-    struct timespec time = {ms / 1000, (long)(ms % 1000) * 1000000};
-    nanosleep(&time, NULL);
 }
 
 static int try_to_remove(struct tl_applied *applied)

@@ -40,7 +40,8 @@ size_t tl_apply_pool_size(const struct tl_plan *plan, const struct tl_runtime *r
 
 /* Map and fill the trampolines, open the gates, arm the broker, then write the text; all in one stop. On failure
  * everything done is undone and the error returned: -EEXIST (an address was taken meanwhile: plan again), -EBUSY (the
- * text has changed), -ENOSYS (the broker cannot be armed: plan without int3), -ENOMEM, -EAGAIN, -ESRCH. */
+ * text has changed), -ENOSYS (the broker cannot be armed: plan without int3), -ENOMEM, -EAGAIN, -ESRCH. Waits a little
+ * for threads that stand where a guard would come too late. */
 int tl_apply(const struct tl_port *port, const struct tl_site *sites, size_t site_count, const struct tl_plan *plan,
              const struct tl_runtime *runtime, struct tl_applied *applied);
 

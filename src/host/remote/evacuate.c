@@ -7,6 +7,9 @@
  * words that happen to look like our addresses are what earlier calls left behind, and mean nothing: our code returns
  * into itself only while a program counter is in it.
  *
+ * A thread in the broker's handler, or in what a guard calls, has its program counter in the runtime, or, where a signal
+ * came to a guard, a saved one: it runs on. So masks and actions are given back under nobody.
+ *
  * A thread that a guard has sent to sleep in a system call of the program's makes that call again from where the
  * program makes it. One for which an instruction has just raised a signal runs on: the signal tells where that was.
  */

@@ -128,7 +128,10 @@ static int port_patch(void *host, const struct tl_patch *patches, size_t count)
 static int on_evacuate(struct tl_remote *r, void *job)
 {
     struct job *j = job;
-    return tl_port_evacuate(r, j->locate, j->context);
+    int result = tl_port_evacuate(r, j->locate, j->context);
+    return result == -EAGAIN
+               ? tl_fail(&r->last, result, "a thread of process %d stays inside of code that is to change", r->pid)
+               : result;
 }
 static int port_evacuate(void *host, tl_locate *locate, void *context)
 {
