@@ -55,7 +55,8 @@ struct tl_watching_facts {
     bool multiplexed;
     unsigned registers; /* that the spots have, or share */
     size_t threads;     /* when it began */
-    size_t uncovered;   /* threads that were found later, and armed late */
+    size_t late;        /* threads that were found later, and armed then */
+    size_t uncovered;   /* … and had no register left */
 };
 void tl_watching_facts(const struct tl_watching *w, struct tl_watching_facts *facts);
 
@@ -68,6 +69,6 @@ struct tl_watching_count {
     double armed;      /* for how much of the time it was armed: 0 to 1 */
 };
 /* Of a spot. Exact once ended, or while the target is stopped. */
-void tl_watching_count(const struct tl_watching *w, uint32_t spot, struct tl_watching_count *count);
+void tl_watching_count(struct tl_watching *w, uint32_t spot, struct tl_watching_count *count);
 
 #endif
