@@ -15,6 +15,7 @@
 #include <sys/syscall.h>
 
 #include "hit/broker.h"
+#include "hwbp.h"
 #include "notifiers.h"
 
 enum { PAGE = 4096, POOL = 256, POOL_LEAST = 64, GUARD_INSTALL = 102 /* of madvise */, ARM_ATTEMPTS = 3 };
@@ -25,6 +26,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static void before_fork(void)
 {
     pthread_mutex_lock(&lock);
+    hwbp_forking();
 }
 
 static void after_fork(void)
@@ -36,6 +38,7 @@ static void in_child(void)
 {
     tl_call_forked();
     notifiers_forked();
+    hwbp_forked();
     pthread_mutex_unlock(&lock);
 }
 
@@ -151,13 +154,22 @@ static int arm(struct tl_error *error)
     return modules_refresh(&engine.modules, error);
 }
 
-int engine_begin(struct tl_error *error)
+int engine_open(struct tl_error *error)
 {
     if (engine_enter())
         return tl_fail(error, -EDEADLK, "called from a handler");
     int code = engine.self ? 0 : open_host(error);
-    if (!code)
-        code = arm(error);
+    if (code)
+        engine_end();
+    return code;
+}
+
+int engine_begin(struct tl_error *error)
+{
+    int code = engine_open(error);
+    if (code)
+        return code;
+    code = arm(error);
     if (!code && provide_records())
         code = tl_fail(error, -ENOMEM, "no memory for the stacks of handlers");
     if (code)

@@ -153,6 +153,8 @@ extern struct engine engine;
 
 /* Take the lock; opens and arms what is needed. Not held where it fails. -EDEADLK from a handler. */
 int engine_begin(struct tl_error *error);
+/* The same without arming: no signal is taken over. */
+int engine_open(struct tl_error *error);
 /* The same where nothing is to be opened. */
 int engine_enter(void);
 void engine_end(void);

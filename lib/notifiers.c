@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Who is asked about an exception, in order: notifiers of priority above 0; the library's probes (their traps, faults
- * in their handlers and at their instructions); other notifiers; the program.
+ * Who is asked about an exception, in order: the library's hardware breakpoints, about theirs; notifiers of priority
+ * above 0; the library's probes (their traps, faults in their handlers and at their instructions); other notifiers; the
+ * program.
  *
  * The broker asks before it decides anything, so a trap of ours is passed to it in the middle of the chain. The chain
  * is an immutable array behind one pointer; readers are counted, in one of two counters, so that whoever has put
@@ -20,6 +21,7 @@
 #include "engine.h"
 #include "frontend.h"
 #include "hit/broker.h"
+#include "hwbp.h"
 #include "structs.h"
 #include "trapline/notify.h"
 
@@ -144,17 +146,57 @@ static bool walk(const struct chain *links, const struct tl_notification *notifi
     return false;
 }
 
+/* A hit behind the last instruction of a copy is one behind the program's instruction. With another rip, a breakpoint
+ * on the instruction there is to hit. */
+static bool watch(const struct tl_notification *notification)
+{
+    struct tl_context *context = &notification->frame->context;
+    struct exception exception;
+    describe(notification, &exception);
+    const struct tl_trap_range *range =
+        notification->range ? NULL
+                            : tl_trap_range_find(tl_broker_tables(tl_self_broker(engine.self)), context->rip - 1);
+    if (range) {
+        exception.seen.rip = exception.before.rip = exception.regs.rip = range->addr + range->length;
+        exception.mapped = true;
+    }
+    exception.before.rflags = exception.regs.rflags &= ~(uint64_t)TL_FLAG_RESUME;
+    bool ours = hwbp_trap(notification, &exception.regs);
+    if (ours)
+        claim(notification, &exception);
+    if (ours && exception.regs.rip != exception.before.rip)
+        context->rflags &= ~(uint64_t)TL_FLAG_RESUME;
+    return ours;
+}
+
+static uint32_t *begin_reading(void)
+{
+    uint32_t *mine = &readers[__atomic_load_n(&turn, __ATOMIC_SEQ_CST) & 1];
+    __atomic_fetch_add(mine, 1, __ATOMIC_SEQ_CST);
+    return mine;
+}
+
 /* tl_broker_notifier. The broker keeps its stack to 8 bytes only. */
 __attribute__((force_align_arg_pointer)) static bool notified(void *context, const struct tl_notification *notification)
 {
     (void)context;
-    uint32_t *mine = &readers[__atomic_load_n(&turn, __ATOMIC_SEQ_CST) & 1];
-    __atomic_fetch_add(mine, 1, __ATOMIC_SEQ_CST);
+    uint32_t *mine = begin_reading();
     depth++;
-    bool claimed = walk(__atomic_load_n(&chain, __ATOMIC_SEQ_CST), notification);
+    bool claimed = hwbp_is_trap(notification) ? watch(notification)
+                                              : walk(__atomic_load_n(&chain, __ATOMIC_SEQ_CST), notification);
     depth--;
     __atomic_fetch_sub(mine, 1, __ATOMIC_SEQ_CST);
     return claimed;
+}
+
+uint32_t *notifiers_read_begin(void)
+{
+    return begin_reading();
+}
+
+void notifiers_read_end(uint32_t *reading)
+{
+    __atomic_fetch_sub(reading, 1, __ATOMIC_SEQ_CST);
 }
 
 void notifiers_attach(struct tl_broker *broker)

@@ -5,6 +5,7 @@
  *     probe.h    handlers before and after any instruction
  *     return.h   handlers at a function's entry and return
  *     jump.h     a handler with the function's own signature
+ *     hwbp.h     who touches this variable, without patching anything
  *     notify.h   the chain of those who are asked about exceptions
  *     regs.h     the registers that handlers see
  *     error.h    every reason to say no
@@ -16,6 +17,7 @@
 #ifndef TRAPLINE_TRAPLINE_H
 #define TRAPLINE_TRAPLINE_H
 
+#include "trapline/hwbp.h"
 #include "trapline/jump.h"
 #include "trapline/notify.h"
 #include "trapline/probe.h"

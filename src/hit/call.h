@@ -135,6 +135,11 @@ const struct tl_call_action *tl_call_current(uint64_t rsp, uint64_t rbp);
 typedef void tl_call_look_fn(uint64_t fs_base, const void *stack, const void *end, uint64_t *frame);
 void tl_call_look(const struct tl_call_list *list, tl_call_look_fn *look);
 
+/* Call a function as a handler, on this thread's stack for handlers: hits meanwhile are missed. For who has all
+ * registers saved already: in a signal handler. False, and it is not called: a handler runs on this thread, or there is
+ * no record left. */
+bool tl_call_aside(void (*function)(void *argument), void *argument);
+
 /* ---- threads ---- */
 
 /* Room for the records of `count` threads: `pool`, tl_call_pool_size(count) bytes, and `memory`, count blocks of
