@@ -135,6 +135,7 @@ void object_need_tables(struct tl_object *object)
     settle_sizes(object);
     if (!table_index(&object->functions))
         table_free(&object->functions);
+    table_sort(&object->variables);
     if (!table_index(&object->variables))
         table_free(&object->variables);
 }

@@ -345,6 +345,7 @@ void tl_object_close(struct tl_object *object)
 {
     if (!object)
         return;
+    object_end_dwarf(object);
     tl_object_close(object->debug);
     table_free(&object->functions);
     table_free(&object->variables);

@@ -77,7 +77,7 @@ struct tl_object {
 
     /* Caches, each behind a flag that says whether it was read. */
     struct {
-        bool debug, tables, frames, unnamed, all, relocations, rseqs, soname;
+        bool debug, tables, frames, unnamed, all, relocations, rseqs, soname, dwarf;
     } have;
     struct tl_object *debug; /* the separate debug file, or the one inside the file, or NULL */
     struct table functions, variables;
@@ -93,6 +93,8 @@ struct tl_object {
     struct rseq_range *rseqs;
     size_t rseq_count;
     const char *soname_text;
+    struct Elf *dwarf_file; /* of libelf and libdw: variable_dwarf.c */
+    struct Dwarf *dwarf;
 };
 
 /* Where a file comes from. `root` is put before /usr/lib/debug and the like, for files of another mount namespace
@@ -133,11 +135,16 @@ void object_need_tables(struct tl_object *object);
 void object_need_frames(struct tl_object *object);
 void object_need_unnamed(struct tl_object *object);
 void object_need_relocations(struct tl_object *object);
+/* Closes what object_need_dwarf (variables.h) has opened. */
+void object_end_dwarf(struct tl_object *object);
 
 /* All relocations with addend (SHT_RELA) that the loader applies; a non-zero return of each() stops. */
 int object_each_relocation(struct tl_object *object,
                            int (*each)(void *context, const Elf64_Rela *entry, const Elf64_Shdr *section),
                            void *context);
+/* The symbol that one of them refers to, and its name; NULL: none. */
+const Elf64_Sym *object_relocation_symbol(struct tl_object *object, const Elf64_Rela *entry, const Elf64_Shdr *section,
+                                          const char **name);
 /* Those that bind the function `name`; for NULL the IRELATIVE ones whose resolver is at `addend`. */
 const struct relocation *object_relocations(struct tl_object *object, const char *name, uint64_t addend, size_t *count);
 

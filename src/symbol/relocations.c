@@ -31,8 +31,8 @@ int object_each_relocation(struct tl_object *object,
     return 0;
 }
 
-/* The name of the symbol that an entry refers to, or NULL. */
-static const char *symbol_name(struct tl_object *object, const Elf64_Rela *entry, const Elf64_Shdr *section)
+const Elf64_Sym *object_relocation_symbol(struct tl_object *object, const Elf64_Rela *entry, const Elf64_Shdr *section,
+                                          const char **name)
 {
     uint64_t index = ELF64_R_SYM(entry->r_info);
     if (index == 0 || section->sh_link >= object->section_count)
@@ -46,8 +46,15 @@ static const char *symbol_name(struct tl_object *object, const Elf64_Rela *entry
     const char *names = object_bytes(object, strings->sh_offset, strings->sh_size);
     if (!symbols || !names || symbols[index].st_name >= strings->sh_size)
         return NULL;
-    const char *name = names + symbols[index].st_name;
-    return memchr(name, 0, strings->sh_size - symbols[index].st_name) ? name : NULL;
+    *name = names + symbols[index].st_name;
+    return memchr(*name, 0, strings->sh_size - symbols[index].st_name) ? &symbols[index] : NULL;
+}
+
+/* The name of the symbol that an entry refers to, or NULL. */
+static const char *symbol_name(struct tl_object *object, const Elf64_Rela *entry, const Elf64_Shdr *section)
+{
+    const char *name;
+    return object_relocation_symbol(object, entry, section, &name) ? name : NULL;
 }
 
 static int keep(void *context, const Elf64_Rela *entry, const Elf64_Shdr *section)

@@ -4,6 +4,8 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "base/utf8.h"
+
 void tl_line_begin(struct tl_line *line, FILE *out)
 {
     line->out = out;
@@ -137,40 +139,13 @@ void tl_line_c_string(struct tl_line *line, const char *text, size_t length)
     tl_line_char(line, '"');
 }
 
-/* The length of the well-formed UTF-8 sequence at `s`, or 0: overlong forms, surrogates and what lies beyond U+10FFFF
- * are not well-formed. */
-static size_t utf8_length(const unsigned char *s, size_t available)
-{
-    if (s[0] < 0x80)
-        return 1;
-    static const struct {
-        unsigned char first, last, low, high, length; /* of the first byte; of the second byte */
-    } forms[] = {
-        {0xc2, 0xdf, 0x80, 0xbf, 2}, {0xe0, 0xe0, 0xa0, 0xbf, 3}, {0xe1, 0xec, 0x80, 0xbf, 3},
-        {0xed, 0xed, 0x80, 0x9f, 3}, {0xee, 0xef, 0x80, 0xbf, 3}, {0xf0, 0xf0, 0x90, 0xbf, 4},
-        {0xf1, 0xf3, 0x80, 0xbf, 4}, {0xf4, 0xf4, 0x80, 0x8f, 4},
-    };
-    for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
-        size_t length = forms[i].length;
-        if (s[0] < forms[i].first || s[0] > forms[i].last)
-            continue;
-        if (length > available || s[1] < forms[i].low || s[1] > forms[i].high)
-            return 0;
-        for (size_t j = 2; j < length; j++)
-            if (s[j] < 0x80 || s[j] > 0xbf)
-                return 0;
-        return length;
-    }
-    return 0;
-}
-
 void tl_line_json_string(struct tl_line *line, const char *text, size_t length)
 {
     tl_line_char(line, '"');
     for (size_t i = append_plain(line, text, length); i < length; i += append_plain(line, text + i, length - i)) {
         unsigned char c = (unsigned char)text[i];
         char letter = short_escape(c);
-        size_t bytes = utf8_length((const unsigned char *)text + i, length - i);
+        size_t bytes = tl_utf8_length((const unsigned char *)text + i, length - i);
         if (letter) {
             escape_short(line, letter);
         } else if (c < ' ' || c == 0x7f) {
@@ -192,7 +167,7 @@ void tl_line_plain(struct tl_line *line, const char *text)
     size_t left = strlen(text), bytes;
     for (; left; text += bytes, left -= bytes) {
         const unsigned char *s = (const unsigned char *)text;
-        bytes = utf8_length(s, left);
+        bytes = tl_utf8_length(s, left);
         bool control = s[0] < ' ' || s[0] == 0x7f || (s[0] == 0xc2 && s[1] < 0xa0);
         if (bytes == 0 || control) {
             tl_line_char(line, '?');
