@@ -24,7 +24,7 @@
 
 #include <errno.h>
 
-#include "hwbp/tasks.h"
+#include "hwbp/holdings.h"
 
 enum { SHARDS = 64, CACHE_LINE = 64 };
 
@@ -48,7 +48,7 @@ struct account {
 
 struct shard {
     uint32_t locked;
-    struct tl_tasks tasks;
+    struct tl_holdings tasks;
     struct histogram anywhere[TL_SLOT_TYPES];
 } __attribute__((aligned(CACHE_LINE)));
 
@@ -115,7 +115,7 @@ static void unlock_one(struct shard *shard)
 
 static struct shard *shard_of(struct tl_slots_state *state, uint64_t task)
 {
-    return &state->shards[tl_tasks_hash(task) >> 32 & (SHARDS - 1)];
+    return &state->shards[tl_holdings_hash(task) >> 32 & (SHARDS - 1)];
 }
 
 static bool is_wide(const struct tl_slot_request *request)
@@ -168,7 +168,7 @@ static unsigned held_on(const struct tl_slots_state *state, const struct tl_hold
 
 static struct tl_holding *find(struct tl_slots_state *state, uint64_t task)
 {
-    return task ? tl_tasks_find(&shard_of(state, task)->tasks, task) : NULL;
+    return task ? tl_holdings_find(&shard_of(state, task)->tasks, task) : NULL;
 }
 
 /* The most that a task of which no request names a CPU holds. With all locks held. */
@@ -294,7 +294,7 @@ static int make_holding(struct tl_slots_state *state, const struct tl_slot_reque
     if (!request->task || request->flexible)
         return 0;
     if (!*holding)
-        *holding = tl_tasks_add(&shard_of(state, request->task)->tasks, request->task, &state->host);
+        *holding = tl_holdings_add(&shard_of(state, request->task)->tasks, request->task, &state->host);
     if (!*holding)
         return -ENOMEM;
     if (request->cpu == TL_ANY_CPU || (*holding)->on_cpu)
@@ -326,7 +326,7 @@ static void tidy(struct tl_slots_state *state, struct tl_holding *holding)
         spread(state, holding, true);
     }
     if (is_empty(holding))
-        tl_tasks_drop(&shard_of(state, holding->task)->tasks, holding);
+        tl_holdings_drop(&shard_of(state, holding->task)->tasks, holding);
 }
 
 /* Whether the accounts show at least what this request would have added. */
@@ -501,6 +501,6 @@ void tl_slots_destroy(struct tl_slots *slots)
         return;
     struct tl_slots_host host = state->host;
     for (unsigned i = 0; i < SHARDS; i++)
-        tl_tasks_free(&state->shards[i].tasks, state->cpus, &host);
+        tl_holdings_free(&state->shards[i].tasks, state->cpus, &host);
     host.release(host.context, state->memory, state->bytes);
 }
