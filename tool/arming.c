@@ -180,6 +180,10 @@ uint8_t *arming_data(const struct placed *placed, size_t *size)
                                     .entry = arming->runtime + tl_blob_broker_entry(),
                                     .pass = arming->runtime + tl_blob_broker_pass(),
                                     .restorer = arming->runtime + tl_blob_broker_restorer()};
+    if (placed->watches) {
+        setup.notify = arming->runtime + tl_blob_watch();
+        setup.notify_context = placed->region.area_addr + placed->assembly.layout->watches;
+    }
     tl_broker_init(broker, &setup);
     tl_broker_publish(broker, arming->data + tables_at());
     memcpy(data + tables_at(), arming->tables, arming->tables_size);

@@ -5,7 +5,7 @@
  * something where the plan wanted to, the plan is made again; if code has gone or changed, all begins anew with a look
  * at what is loaded. A program that leaves no time for that is held from the look to the deed in the end.
  */
-#include "place.h"
+#include "placing.h"
 #include "stacks.h"
 
 #include "base/now.h"
@@ -65,8 +65,7 @@ static void say_notice(void *context, bool detail, const char *text)
         complain("%s", text);
 }
 
-/* Why it was not to be. The caller says it, if it is worth saying. */
-static void __attribute__((format(printf, 2, 3))) trouble(struct placed *placed, const char *format, ...)
+void place_trouble(struct placed *placed, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
@@ -78,7 +77,7 @@ static int read_modules(struct placed *placed)
 {
     struct tl_error error;
     if (tl_modules_read(tl_remote_facts(placed->remote)->pid, &placed->modules, &error)) {
-        trouble(placed, "%s", error.text);
+        place_trouble(placed, "%s", error.text);
         return EXIT_FAILED;
     }
     return 0;
@@ -128,13 +127,15 @@ static int assemble(struct placed *placed, const struct options *options, bool c
     const struct tl_spec *failed;
     struct tl_error error;
     tl_assembly_free(&placed->assembly);
+    if (placed->watches)
+        return place_assemble_watches(placed, &assemble);
     if (tl_assemble(&placed->selection, &placed->modules, &assemble, &placed->assembly, &failed, &error)) {
         char text[4096];
         if (failed) {
             tl_spec_complain(failed->text, &error, text, sizeof text);
             fputs(text, stderr);
         } else
-            trouble(placed, "%s", error.text);
+            place_trouble(placed, "%s", error.text);
         return failed ? EXIT_USAGE : EXIT_FAILED;
     }
     return 0;
@@ -146,7 +147,7 @@ static int read_areas(struct placed *placed, struct tl_area **areas, size_t *cou
     struct tl_remote_area *maps;
     struct tl_error error;
     if (tl_remote_areas(placed->remote, &maps, count, &error)) {
-        trouble(placed, "%s", error.text);
+        place_trouble(placed, "%s", error.text);
         return EXIT_FAILED;
     }
     *areas = calloc(*count + 1, sizeof **areas); /* one more for the runtime */
@@ -162,7 +163,7 @@ static int read_areas(struct placed *placed, struct tl_area **areas, size_t *cou
     }
     tl_remote_areas_free(maps);
     if (!*areas) {
-        trouble(placed, "out of memory");
+        place_trouble(placed, "out of memory");
         return EXIT_FAILED;
     }
     return 0;
@@ -226,6 +227,8 @@ static int carry_out(struct placed *placed)
     placed->assembly.layout->heartbeat_max = reader_dead_ticks;
     memcpy(placed->region.area, placed->assembly.image, placed->assembly.image_size);
     ((struct tl_hit_control *)placed->region.area)->pid = (uint32_t)tl_remote_facts(placed->remote)->ns_pid;
+    if (placed->watches)
+        place_fill_table(placed);
     memcpy(placed->blob, tl_blob, tl_blob_size);
     tl_blob_prepare(placed->blob, placed->region.area_addr);
     if (data)
@@ -274,18 +277,18 @@ static int try_plan(struct placed *placed, const struct options *options)
     if (!error)
         error = arming_tables(placed);
     if (error) {
-        trouble(placed, "the probes cannot be planned: %s", strerror(-error));
+        place_trouble(placed, "the probes cannot be planned: %s", strerror(-error));
         return EXIT_FAILED;
     }
     error = tl_selection_settle(&placed->selection);
     if (error)
         return error > 0 ? -ERESTART : EXIT_FAILED;
-    if (!placed->arming.places)
+    if (placed->watches ? placed->arming.refused : !placed->arming.places)
         return 0;
 
     struct tl_error why;
     if (grow_pool(placed, &why)) {
-        trouble(placed, "%s", why.text);
+        place_trouble(placed, "%s", why.text);
         return EXIT_FAILED;
     }
     error = carry_out(placed);
@@ -297,7 +300,7 @@ static int try_plan(struct placed *placed, const struct options *options)
     }
     if (is_overtaken(error))
         return -ESTALE;
-    trouble(placed, "the probes cannot be placed: %s", tl_remote_last_error(placed->remote));
+    place_trouble(placed, "the probes cannot be placed: %s", tl_remote_last_error(placed->remote));
     return EXIT_FAILED;
 }
 
@@ -308,12 +311,12 @@ static int place_selected(struct placed *placed, const struct wish *wish)
     struct tl_error error;
     placed->blob = malloc(tl_blob_size);
     if (!placed->blob) {
-        trouble(placed, "out of memory");
+        place_trouble(placed, "out of memory");
         return EXIT_FAILED;
     }
     int status = assemble(placed, options, wish->count);
     if (!status && make_region(placed, &error)) {
-        trouble(placed, "%s", error.text);
+        place_trouble(placed, "%s", error.text);
         status = EXIT_FAILED;
     }
     for (int tries = 0; !status && tries < PLAN_TRIES; tries++) {
@@ -330,7 +333,7 @@ static int place_selected(struct placed *placed, const struct wish *wish)
             return status;
     }
     if (!status) {
-        trouble(placed, "the probes cannot be placed: the program keeps mapping memory where they would go");
+        place_trouble(placed, "the probes cannot be placed: the program keeps mapping memory where they would go");
         status = EXIT_FAILED;
     }
     return status;
@@ -343,7 +346,7 @@ static int select_matching(struct placed *placed, const struct wish *wish, size_
     size_t *index = calloc(wish->spec_count, sizeof *index), failed = 0;
     struct tl_error error;
     if (!left || !index) {
-        trouble(placed, "out of memory");
+        place_trouble(placed, "out of memory");
         free(left);
         free(index);
         return EXIT_FAILED;
@@ -373,7 +376,7 @@ static int select_all(struct placed *placed, const struct wish *wish)
     struct tl_error error;
     if (!select_probes(placed, wish, wish->specs, wish->spec_count, &failed, &error))
         return 0;
-    trouble(placed, "%s: %s", wish->specs[failed]->text, error.text);
+    place_trouble(placed, "%s: %s", wish->specs[failed]->text, error.text);
     return EXIT_FAILED;
 }
 
@@ -382,6 +385,8 @@ static int look_and_place(struct placed *placed, const struct wish *wish)
 {
     size_t used = wish->spec_count;
     int status = read_modules(placed);
+    if (!status && placed->watches)
+        return (status = place_resolve(placed)) ? status : place_selected(placed, wish);
     if (!status)
         status = wish->matched ? select_matching(placed, wish, &used) : select_all(placed, wish);
     return status || !used ? status : place_selected(placed, wish);
@@ -391,10 +396,12 @@ static int look_and_place(struct placed *placed, const struct wish *wish)
 static int start_over(struct placed *placed)
 {
     struct tl_remote *remote = placed->remote;
+    struct place_watch *watches = placed->watches;
     int error = placed->region.area ? tl_remote_remove(remote, NULL) : 0;
     if (!error) {
         place_free(placed);
         placed->remote = remote;
+        placed->watches = watches;
     }
     return error;
 }
@@ -415,7 +422,7 @@ static int place(struct placed *placed, struct wish *wish)
         if (status != -ESTALE)
             return status;
         if (tries + 1 == LOOK_TRIES || start_over(placed)) {
-            trouble(placed, "%s", why.text);
+            place_trouble(placed, "%s", why.text);
             return EXIT_FAILED;
         }
         wish->again = true;
@@ -426,6 +433,11 @@ int place_probes(struct placed *placed, const struct options *options, const str
                  size_t spec_count, bool count)
 {
     return place(placed, &(struct wish){.options = options, .specs = specs, .spec_count = spec_count, .count = count});
+}
+
+int place_all(struct placed *placed, const struct options *options)
+{
+    return place(placed, &(struct wish){.options = options});
 }
 
 int place_probes_followed(struct placed *placed, const struct options *options, const struct tl_spec *const *specs,
@@ -477,6 +489,7 @@ int place_remove(struct placed *placed)
 {
     if (!placed->in_place)
         return 0;
+    place_end_watches(placed);
     placed->in_place = false;
     int error = tl_apply_remove(&placed->applied, REMOVE_PATIENCE_MS);
     size_t left = placed->applied.patch_count - placed->applied.late_count;
@@ -494,6 +507,7 @@ int place_remove(struct placed *placed)
 
 int place_withdraw(struct placed *placed)
 {
+    place_end_watches(placed);
     int error = placed->in_place ? tl_apply_remove(&placed->applied, 0) : 0;
     if (!error) {
         placed->in_place = false;
@@ -517,6 +531,7 @@ static int remove_patiently(struct tl_remote *remote, struct tl_error *error)
 void place_leave(struct placed *placed)
 {
     struct tl_error error;
+    place_end_watches(placed);
     place_remove(placed);
     if (placed->remote && !placed->stuck && remove_patiently(placed->remote, &error))
         complain("%s", error.text);
@@ -526,6 +541,7 @@ void place_leave(struct placed *placed)
 void place_free(struct placed *placed)
 {
     tl_applied_free(&placed->applied);
+    tl_watching_free(placed->watching);
     free(placed->blob);
     if (placed->lender) {
         placed->lender->borrowers--;
