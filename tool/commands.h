@@ -8,6 +8,7 @@
 int cmd_list(int argc, char **argv);
 int cmd_trace(int argc, char **argv);
 int cmd_count(int argc, char **argv);
+int cmd_watch(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
 
 #endif

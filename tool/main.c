@@ -15,6 +15,7 @@ static const struct {
     {"list", cmd_list, "list [--json] (PATH | -p PID) [GLOB]                   what can be probed"},
     {"trace", cmd_trace, "trace [OPTIONS] -e SPEC... (-p PID | -- CMD [ARG...])  a line a hit, as it happens"},
     {"count", cmd_count, "count [OPTIONS] -e SPEC... (-p PID | -- CMD [ARG...])  a table at the end"},
+    {"watch", cmd_watch, "watch [OPTIONS] SPEC... (-p PID | -- CMD [ARG...])     who touches this memory"},
     {"doctor", cmd_doctor, "doctor [--json]                                       what works here"},
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };

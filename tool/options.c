@@ -11,12 +11,35 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LONG_JSON = 256, LONG_EVERY, LONG_BLOCK, LONG_TACTIC };
+enum { LONG_JSON = 256, LONG_EVERY, LONG_BLOCK, LONG_TACTIC, LONG_WRITES, LONG_MULTIPLEX };
+/* What getopt_long gives for a word that is no option. */
+enum { WORD = 1, MS_MAX = 60000 };
+
+/* Which commands know an option. */
+static unsigned commands_with(int option)
+{
+    switch (option) {
+    case LONG_EVERY:
+    case LONG_BLOCK:
+    case LONG_TACTIC:
+        return OPTIONS_PROBE;
+    case LONG_WRITES:
+    case LONG_MULTIPLEX:
+        return OPTIONS_WATCH;
+    default:
+        return ~0u;
+    }
+}
 
 static const struct option long_options[] = {
-    {"json", no_argument, NULL, LONG_JSON},   {"every-instruction", no_argument, NULL, LONG_EVERY},
-    {"block", no_argument, NULL, LONG_BLOCK}, {"tactic", required_argument, NULL, LONG_TACTIC},
-    {"help", no_argument, NULL, 'h'},         {0},
+    {"json", no_argument, NULL, LONG_JSON},
+    {"every-instruction", no_argument, NULL, LONG_EVERY},
+    {"block", no_argument, NULL, LONG_BLOCK},
+    {"tactic", required_argument, NULL, LONG_TACTIC},
+    {"all-writes", no_argument, NULL, LONG_WRITES},
+    {"multiplex", optional_argument, NULL, LONG_MULTIPLEX},
+    {"help", no_argument, NULL, 'h'},
+    {0},
 };
 
 static const char usage_probe[] =
@@ -33,6 +56,22 @@ static const char usage_trace[] = "  -n N       stop after exactly N events\n"
                                   "  -k         show the call stack of each hit\n"
                                   "  --block    the program waits rather than lose an event\n";
 static const char usage_count[] = "  --every-instruction  count each instruction of the named functions\n";
+static const char usage_watch[] =
+    "usage: trapline watch [OPTIONS] SPEC... (-p PID | -- CMD [ARG...])\n"
+    "       trapline watch [OPTIONS] -a SPEC...\n"
+    "  SPEC       what to watch: counter, conf.limit, 'table[3].next', mem:0x601040/8:rw, watchpoint:NAME:4:w,\n"
+    "             each with a filter behind it: 'counter if new == 0'\n"
+    "  -p PID     a running process\n"
+    "  -a         kernel memory, on all processors\n"
+    "  -f         follow children\n"
+    "  --all-writes   report each write, and not only those that change the value\n"
+    "  --multiplex[=MS]  more watches than there are debug registers: they take turns, of MS milliseconds\n"
+    "  -k         show the call stack of each hit\n"
+    "  -n N       stop after exactly N hits\n"
+    "  -o FILE    write hits to FILE instead of standard output\n"
+    "  -t SECONDS stop after a time\n"
+    "  --json     one JSON object a line\n"
+    "  -q, -v     say less, say more\n";
 static const char usage_list[] = "usage: trapline list [--json] (PATH | -p PID) [GLOB]\n";
 static const char usage_doctor[] = "usage: trapline doctor [--json]\n";
 
@@ -52,6 +91,8 @@ static void usage(FILE *out, const char *command, unsigned takes)
         fputs(usage_list, out);
     else if (takes == OPTIONS_DOCTOR)
         fputs(usage_doctor, out);
+    else if (takes == OPTIONS_WATCH)
+        fputs(usage_watch, out);
     else
         fprintf(out, usage_probe, command);
     if (takes & OPTIONS_PROBE)
@@ -110,25 +151,42 @@ static int bad(const char *command, unsigned takes, const char *what, const char
     return EXIT_USAGE;
 }
 
+static int add_spec(struct options *options, const char *text)
+{
+    const char **grown = realloc(options->specs, (options->spec_count + 1) * sizeof *grown);
+    if (!grown) {
+        complain("out of memory");
+        return EXIT_FAILED;
+    }
+    options->specs = grown;
+    options->specs[options->spec_count++] = text;
+    return 0;
+}
+
 static int read_option(int option, const char *command, unsigned takes, struct options *options)
 {
     uint64_t number;
-    if (option > LONG_JSON && !(takes & OPTIONS_PROBE)) {
+    if (!(commands_with(option) & takes)) {
         complain("%s has no such option", command);
         usage(stderr, command, takes);
         return EXIT_USAGE;
     }
     switch (option) {
-    case 'e': {
-        const char **grown = realloc(options->specs, (options->spec_count + 1) * sizeof *grown);
-        if (!grown) {
-            complain("out of memory");
-            return EXIT_FAILED;
-        }
-        options->specs = grown;
-        options->specs[options->spec_count++] = optarg;
+    case 'e':
+    case WORD:
+        return add_spec(options, optarg);
+    case 'a':
+        options->everywhere = true;
         return 0;
-    }
+    case LONG_WRITES:
+        options->all_writes = true;
+        return 0;
+    case LONG_MULTIPLEX:
+        options->multiplex = true;
+        if (optarg && !read_number(optarg, MS_MAX, &number))
+            return bad(command, takes, "--multiplex", optarg, "a number of milliseconds, 1 to 60000");
+        options->period_ns = optarg ? number * 1000000 : 0;
+        return 0;
     case 'p':
         if (!read_number(optarg, INT32_MAX, &number))
             return bad(command, takes, "-p", optarg, "a process id");
@@ -177,9 +235,26 @@ static int read_option(int option, const char *command, unsigned takes, struct o
     }
 }
 
+static const char *wrong_watch(const struct options *options)
+{
+    if (!options->spec_count)
+        return "nothing to watch was named";
+    if (options->everywhere && (options->pid || options->command))
+        return "-a watches all processors, and takes neither -p PID nor a command";
+    if (options->everywhere && options->follow)
+        return "-a watches all processors: there is nobody to follow";
+    if (options->everywhere && options->multiplex)
+        return "--multiplex is for programs, not for all processors";
+    if (!options->everywhere && !options->pid && !options->command)
+        return "whose memory to watch: give -p PID, or a command after --";
+    if (options->pid && options->command)
+        return "give either -p PID or a command, not both";
+    return NULL;
+}
+
 static int check_together(const char *command, unsigned takes, const struct options *options)
 {
-    const char *wrong = NULL;
+    const char *wrong = takes & OPTIONS_WATCH ? wrong_watch(options) : NULL;
     if (takes & OPTIONS_PROBE) {
         if (!options->spec_count)
             wrong = "no probe was given: -e SPEC";
@@ -207,7 +282,10 @@ static int check_together(const char *command, unsigned takes, const struct opti
 int options_read(int argc, char **argv, unsigned takes, struct options *options)
 {
     memset(options, 0, sizeof *options);
-    const char *accepted = takes & OPTIONS_PROBE ? "+e:p:o:n:t:qvfkh" : takes & OPTIONS_LIST ? "+p:h" : "+h";
+    const char *accepted = takes & OPTIONS_PROBE   ? "+e:p:o:n:t:qvfkh"
+                           : takes & OPTIONS_WATCH ? "-p:o:n:t:qvfkah"
+                           : takes & OPTIONS_LIST  ? "+p:h"
+                                                   : "+h";
     char name[64];
     snprintf(name, sizeof name, "trapline %s", argv[0]);
     char *command = argv[0];
@@ -219,7 +297,7 @@ int options_read(int argc, char **argv, unsigned takes, struct options *options)
     argv[0] = command;
     if (status)
         return status;
-    if (takes & OPTIONS_PROBE) {
+    if (takes & (OPTIONS_PROBE | OPTIONS_WATCH)) {
         if (optind < argc)
             options->command = argv + optind;
     } else {

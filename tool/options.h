@@ -16,19 +16,21 @@ enum { EXIT_FINE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 struct options {
     pid_t pid;          /* 0: none given */
     char **command;     /* NULL: none given */
-    const char **specs; /* texts, in order */
+    const char **specs; /* texts, in order: of probes, or of watches */
     size_t spec_count;
     const char *output; /* file for events, or NULL: stdout */
     uint64_t limit;     /* events; 0: none */
     double seconds;     /* 0: none */
     uint32_t tactics;   /* as in struct tl_plan_options */
     bool follow, json, quiet, verbose, block, stacks, every_instruction;
-    char **rest; /* list: PATH and GLOB */
+    bool all_writes, multiplex, everywhere; /* watch */
+    uint64_t period_ns;                     /* of a turn with multiplex; 0: none given */
+    char **rest;                            /* list: PATH and GLOB */
     size_t rest_count;
 };
 
 /* Which options a command takes, besides -h. */
-enum { OPTIONS_PROBE = 1, OPTIONS_COUNT = 2, OPTIONS_LIST = 4, OPTIONS_DOCTOR = 8 };
+enum { OPTIONS_PROBE = 1, OPTIONS_COUNT = 2, OPTIONS_LIST = 4, OPTIONS_DOCTOR = 8, OPTIONS_WATCH = 16 };
 
 /* Read argv (the command's name is argv[0]). 0, or the exit status to end with: what was wrong has been said on stderr.
  * -1: help was asked for and printed. */

@@ -47,19 +47,46 @@ static struct process *first(const struct processes *processes)
     return process;
 }
 
-static int place_first(struct processes *processes, struct process *process)
+static int place_watched(struct processes *processes, struct process *process)
 {
     const struct options *options = processes->options;
     struct placed *placed = &process->placed;
-    bool count = processes->report->count;
-    int status = options->follow ? place_probes_followed(placed, options, processes->specs, options->spec_count, count,
-                                                         processes->matched)
-                                 : place_probes(placed, options, processes->specs, options->spec_count, count);
+    program_watches_begin(&process->watches, processes->watches, options->follow ? processes->matched : NULL);
+    int status = place_watches(placed, options, &process->watches.place);
+    if (status && process->watches.place.room.tid) {
+        watches_say_no_room(&process->watches);
+        *placed->trouble = 0;
+    }
     if (!status)
-        return report_refusals(processes->report, placed);
+        report_watches(processes->report, placed);
+    return status;
+}
+
+static int place_probed(struct processes *processes, struct process *process)
+{
+    const struct options *options = processes->options;
+    struct placed *placed = &process->placed;
+    bool count = processes->report->work == WORK_COUNT;
+    return options->follow ? place_probes_followed(placed, options, processes->specs, options->spec_count, count,
+                                                   processes->matched)
+                           : place_probes(placed, options, processes->specs, options->spec_count, count);
+}
+
+static int place_first(struct processes *processes, struct process *process)
+{
+    struct placed *placed = &process->placed;
+    int status = processes->watches ? place_watched(processes, process) : place_probed(processes, process);
+    if (!status)
+        return processes->watches ? 0 : report_refusals(processes->report, placed);
     if (*placed->trouble)
         complain("%s", placed->trouble);
     return status;
+}
+
+static int add_source(struct processes *processes, struct process *process)
+{
+    return report_add(processes->report, &process->source, &process->placed,
+                      processes->watches ? &process->watches : NULL);
 }
 
 /* A command that we launched and whose probes could not be placed never runs. Its memory goes a moment before it does:
@@ -120,7 +147,7 @@ int processes_release(struct processes *processes)
     struct process *process = processes->list;
     struct tl_error error;
     if (process->placed.region.area) {
-        int status = report_add(processes->report, &process->source, &process->placed);
+        int status = add_source(processes, process);
         if (status)
             return status;
     }
@@ -139,16 +166,24 @@ static void came_late(struct tl_remote *remote)
     tl_remote_close(remote);
 }
 
+/* By the plan of the process that it was forked from. */
+static bool place_like(struct processes *processes, struct process *process, struct process *parent)
+{
+    if (!processes->watches)
+        return place_copy(&process->placed, &parent->placed) == 0;
+    program_watches_copy(&process->watches, &parent->watches);
+    return place_watches_copy(&process->placed, &parent->placed, &process->watches.place) == 0;
+}
+
 static int place_one(struct processes *processes, struct process *process, struct process *parent)
 {
-    const struct options *options = processes->options;
-    struct placed *placed = &process->placed;
-    if (parent && place_copy(placed, &parent->placed) == 0)
+    if (parent && place_like(processes, process, parent))
         return 0;
-    int status = place_probes_followed(placed, options, processes->specs, options->spec_count, processes->report->count,
-                                       processes->matched);
-    if (!status && placed->selection.probe_count)
-        report_refusals(processes->report, placed);
+    if (processes->watches)
+        return place_watched(processes, process);
+    int status = place_probed(processes, process);
+    if (!status && process->placed.selection.probe_count)
+        report_refusals(processes->report, &process->placed);
     return status;
 }
 
@@ -163,12 +198,13 @@ static void came(struct processes *processes, const struct tl_follow_event *even
     struct process *parent = find(processes, event->forked_from), *process = add(processes, remote);
     bool failed = !process || event->failed || place_one(processes, process, parent);
     if (failed && !processes->options->quiet && !tl_follow_is_dying(remote))
-        complain("process %d goes on without probes: %s", tl_remote_facts(remote)->pid,
+        complain("process %d goes on without %s: %s", tl_remote_facts(remote)->pid,
+                 processes->watches ? "watches" : "probes",
                  event->failed ? event->error.text
                  : process     ? process->placed.trouble
                                : "out of memory");
     if (process && process->placed.in_place)
-        report_add(processes->report, &process->source, &process->placed);
+        add_source(processes, process);
     else
         tl_remote_remove(remote, NULL); /* what it took to come to its entry */
     tl_remote_release(remote, NULL);
@@ -189,6 +225,7 @@ static void sweep(struct processes *processes)
         *at = process->next;
         changes_free(&process->changes);
         place_free(&process->placed);
+        program_watches_free(&process->watches);
         free(process);
     }
 }
@@ -246,12 +283,25 @@ static int poll_all(struct processes *processes, int wait_ms, bool *gone)
     return result;
 }
 
+/* Watches may take turns, and have new threads: how long it may take until somebody looks again. */
+static int turn_watches(struct processes *processes, int wait_ms)
+{
+    for (struct process *process = processes->list; process; process = process->next) {
+        uint64_t within = process->placed.watching ? place_watches_turn(&process->placed) / 1000000 : UINT64_MAX;
+        if (within < (uint64_t)wait_ms)
+            wait_ms = (int)within;
+    }
+    return wait_ms;
+}
+
 int processes_poll(struct processes *processes, int wait_ms, bool *gone)
 {
+    if (processes->watches)
+        wait_ms = turn_watches(processes, wait_ms);
     int result = processes->follow ? poll_all(processes, wait_ms, gone) : poll_one(processes, wait_ms, gone);
     uint64_t now = tl_now();
     for (struct process *process = processes->list; process; process = process->next) {
-        if (process->placed.in_place)
+        if (process->placed.in_place && !processes->watches)
             changes_libraries(&process->changes, now);
     }
     return result;
@@ -361,7 +411,7 @@ bool processes_all_matched(const struct processes *processes)
     bool all = true;
     for (size_t i = 0; processes->follow && i < processes->options->spec_count; i++) {
         if (!processes->matched[i])
-            complain("%s: nothing of this name was in any of the programs", processes->specs[i]->text);
+            complain("%s: nothing of this name was in any of the programs", processes->options->specs[i]);
         all &= processes->matched[i];
     }
     return all;
@@ -378,6 +428,7 @@ void processes_free(struct processes *processes)
         place_leave(&process->placed);
         changes_free(&process->changes);
         place_free(&process->placed);
+        program_watches_free(&process->watches);
         tl_remote_close(remote);
         free(process);
     }

@@ -14,6 +14,7 @@
 struct process {
     struct process *next;
     struct placed placed;
+    struct program_watches watches; /* zeroed: probes */
     struct source source;
     struct changes changes;
     bool stubborn; /* the probes could not be taken out while it was followed */
@@ -23,6 +24,7 @@ struct process {
 struct processes {
     const struct options *options;
     const struct tl_spec *const *specs;
+    const struct watches *watches; /* in place of specs, or NULL */
     struct report *report;
     struct tl_follow *follow; /* NULL: without -f */
     struct process *list;     /* the youngest first */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "report.h"
+#include "watch_hits.h"
 
 #include "base/array.h"
 
@@ -31,9 +32,13 @@ static enum tl_why first_refusal(const struct tl_selection *selection)
     return why;
 }
 
-int report_open(struct report *report, const struct options *options, bool count)
+int report_open(struct report *report, const struct options *options, enum work work, const struct watches *watches)
 {
-    *report = (struct report){.options = options, .count = count, .out = stdout};
+    *report = (struct report){.options = options, .work = work, .watches = watches, .out = stdout};
+    if (watches && !(report->watched = calloc(watches->count + 1, sizeof *report->watched))) {
+        complain("out of memory");
+        return EXIT_FAILED;
+    }
     report->format = options->json ? &tl_format_json : &tl_format_text;
     if (options->output && !(report->out = fopen(options->output, "we"))) {
         complain("%s: %s", options->output, strerror(errno));
@@ -64,6 +69,22 @@ static void say_placed(const struct report *report, const struct placed *placed,
         snprintf(still, sizeof still, "stopped for %.1f ms of it", (double)stopped / 1e6);
     complain("%zu probes at %zu places in place, within %.1f ms; the program was %s", probes, placed->arming.places,
              (double)placed->placing_ns / 1e6, still);
+}
+
+void report_watches(const struct report *report, const struct placed *placed)
+{
+    struct tl_watching_facts facts;
+    if (!report->options->verbose || !placed->watching)
+        return;
+    tl_watching_facts(placed->watching, &facts);
+    complain(
+        "%zu watches in place, within %.1f ms: %s %u debug registers%s%s%s, of %zu threads; the program was stopped "
+        "for %.1f ms of it",
+        placed->watches->wish_count, (double)placed->placing_ns / 1e6,
+        facts.multiplexed ? "they take turns on" : "they have", facts.registers, ", by the mechanism \"",
+        facts.mechanism, "\"", facts.threads, (double)tl_remote_facts(placed->remote)->stopped_ns / 1e6);
+    if (*facts.why)
+        complain("not by perf events: %s", facts.why);
 }
 
 int report_refusals(struct report *report, const struct placed *placed)
@@ -110,6 +131,7 @@ static void free_source(struct source *source)
 {
     tl_reader_close(source->reader);
     tl_tasks_close(source->tasks);
+    code_close(source->code);
     stacks_close(source->stacks);
     for (size_t i = 0; source->args && i < source->placed->selection.probe_count; i++)
         free(source->args[i]);
@@ -151,10 +173,24 @@ static int describe_probes(struct source *source)
     return source->infos && source->args ? 0 : -ENOMEM;
 }
 
-int report_add(struct report *report, struct source *source, const struct placed *placed)
+/* 0 or an exit status; what is wrong was said. */
+static int open_stacks(struct report *report, struct source *source, pid_t pid)
+{
+    bool wanted = report->options->stacks || source->watches;
+    int status = wanted ? stacks_open(pid, &source->stacks) : 0;
+    if (status || !source->watches)
+        return status;
+    source->code = code_open(stacks_unwinder(source->stacks));
+    if (!source->code)
+        complain("out of memory");
+    return source->code ? 0 : EXIT_FAILED;
+}
+
+int report_add(struct report *report, struct source *source, const struct placed *placed,
+               const struct program_watches *watches)
 {
     const struct tl_remote_facts *facts = tl_remote_facts(placed->remote);
-    *source = (struct source){.next = report->sources, .report = report, .placed = placed};
+    *source = (struct source){.next = report->sources, .report = report, .placed = placed, .watches = watches};
     if (describe_probes(source) ||
         tl_tasks_open(facts->pid, facts->pid != facts->ns_pid, resolve_thread, (void *)(uintptr_t)placed,
                       &source->tasks) ||
@@ -164,7 +200,7 @@ int report_add(struct report *report, struct source *source, const struct placed
         return EXIT_FAILED;
     }
     report->sources = source;
-    return report->options->stacks ? stacks_open(facts->pid, &source->stacks) : 0;
+    return open_stacks(report, source, facts->pid);
 }
 
 static void describe_address(void *context, uint64_t addr, char *text, size_t size)
@@ -173,9 +209,8 @@ static void describe_address(void *context, uint64_t addr, char *text, size_t si
     tl_modules_describe(&placed->modules, addr, text, size);
 }
 
-static int show(void *context, const struct tl_record *record)
+static void show_hit(struct source *source, const struct tl_record *record)
 {
-    struct source *source = context;
     struct report *report = source->report;
     const struct tl_selection *selection = &source->placed->selection;
     struct tl_hit_line line = {.probe = &source->infos[record->probe],
@@ -188,7 +223,18 @@ static int show(void *context, const struct tl_record *record)
     if (source->stacks)
         stacks_add(source->stacks, record, &line);
     report->format->hit(report->out, &line);
-    report->shown++;
+}
+
+static int show(void *context, const struct tl_record *record)
+{
+    struct source *source = context;
+    struct report *report = source->report;
+    if (source->watches)
+        report->shown += watch_hits_show(source, record);
+    else {
+        show_hit(source, record);
+        report->shown++;
+    }
     return report_is_full(report);
 }
 
@@ -362,7 +408,9 @@ void report_end(struct report *report, struct source *source)
     tl_reader_totals(source->reader, &totals);
     add_totals(&report->totals, &totals);
     report->totals.late += many ? 0 : totals.late; /* of many: show_in_turn() */
-    if (report->count)
+    if (source->watches)
+        watch_hits_end(source);
+    if (report->work == WORK_COUNT)
         add_counts(report, source->placed, source->reader);
     struct source **at = &report->sources;
     while (*at && *at != source)
@@ -378,7 +426,9 @@ void report_finish(struct report *report)
     const struct tl_reader_totals *totals = &report->totals;
     struct tl_summary_line summary = {.missed = totals->missed, .lost = totals->lost, .refused = report->refused};
     summary.hits = report->shown;
-    if (report->count)
+    if (report->work == WORK_WATCH)
+        watch_hits_finish(report);
+    if (report->work == WORK_COUNT)
         summary.hits = tally_show(&report->tally, report->options->verbose, report->format, report->out);
     summary.hits += totals->lost + totals->missed;
     report->format->summary(report->out, &summary);
@@ -403,6 +453,8 @@ void report_close(struct report *report)
         free((void *)(uintptr_t)report->held[i].record.bytes);
     free(report->held);
     tally_free(&report->tally);
+    writers_free(&report->writers);
+    free(report->watched);
     if (report->out && report->out != stdout)
         fclose(report->out);
     memset(report, 0, sizeof *report);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * One run of trace or count: attach or launch, place, let go, read until there is a reason to stop, take out, report.
+ * One run of trace, count or watch: attach or launch, place, let go, read until there is a reason to stop, take out,
+ * report.
  */
 #include "session.h"
 
@@ -19,8 +20,9 @@ enum { BUSY_WAIT_MS = 1, IDLE_WAIT_MS = 4, SIGNAL_EXIT = 128 };
 
 struct session {
     const struct options *options;
-    bool count;
+    enum work work;
     struct tl_spec **specs;
+    struct watches watches;
     struct processes processes;
     struct report report;
     bool gone; /* the target has ended, and with -f all that came from it */
@@ -46,6 +48,8 @@ static void catch_signals(void)
 static int parse_specs(struct session *session)
 {
     const struct options *options = session->options;
+    if (session->work == WORK_WATCH)
+        return watches_parse(&session->watches, options);
     session->specs = calloc(options->spec_count, sizeof *session->specs);
     if (!session->specs) {
         complain("out of memory");
@@ -64,7 +68,7 @@ static int parse_specs(struct session *session)
 }
 
 /* Read until the target ends, the limit or the time is reached, or a signal comes. */
-static void watch(struct session *session)
+static void follow_events(struct session *session)
 {
     const struct options *options = session->options;
     uint64_t deadline = options->seconds > 0 ? tl_now() + (uint64_t)(options->seconds * 1e9) : UINT64_MAX;
@@ -104,7 +108,7 @@ static int run_placed(struct session *session)
     int status = processes_release(&session->processes);
     if (status)
         return status;
-    watch(session);
+    follow_events(session);
     processes_end(&session->processes);
     report_finish(&session->report);
     bool matched = processes_all_matched(&session->processes);
@@ -112,15 +116,18 @@ static int run_placed(struct session *session)
     return matched ? status : EXIT_FAILED;
 }
 
-int session_run(const struct options *options, bool count)
+int session_run(const struct options *options, enum work work)
 {
-    struct session session = {.options = options, .count = count};
+    struct session session = {.options = options, .work = work};
+    const struct watches *watches = work == WORK_WATCH ? &session.watches : NULL;
     catch_signals();
     int status = parse_specs(&session);
-    session.processes = (struct processes){
-        .options = options, .specs = (const struct tl_spec *const *)session.specs, .report = &session.report};
+    session.processes = (struct processes){.options = options,
+                                           .specs = (const struct tl_spec *const *)session.specs,
+                                           .watches = watches,
+                                           .report = &session.report};
     if (!status)
-        status = report_open(&session.report, options, count);
+        status = report_open(&session.report, options, work, watches);
     if (!status)
         status = processes_begin(&session.processes);
     if (!status)
@@ -130,5 +137,6 @@ int session_run(const struct options *options, bool count)
     for (size_t i = 0; session.specs && i < options->spec_count; i++)
         tl_spec_free(session.specs[i]);
     free(session.specs);
+    watches_free(&session.watches);
     return status;
 }

@@ -35,7 +35,13 @@ void stacks_close(struct stacks *stacks)
     free(stacks);
 }
 
-void stacks_add(struct stacks *stacks, const struct tl_record *record, struct tl_hit_line *line)
+struct tl_unwinder *stacks_unwinder(struct stacks *stacks)
+{
+    return stacks->unwinder;
+}
+
+size_t stacks_frames(struct stacks *stacks, const struct tl_record *record, uint64_t rip, struct tl_frame **frames,
+                     bool *cut)
 {
     /* The registers that unwind tables speak of, in their order. */
     static const uint8_t order[TL_UNWIND_REGS] = {TL_RAX, TL_RDX, TL_RCX, TL_RBX, TL_RSI, TL_RDI, TL_RBP, TL_RSP, TL_R8,
@@ -43,15 +49,23 @@ void stacks_add(struct stacks *stacks, const struct tl_record *record, struct tl
     struct tl_snapshot snapshot = {0};
     struct tl_hit_regs regs;
     if (tl_record_stack(record, &regs, &snapshot.stack, &snapshot.stack_size))
-        return;
+        return 0;
     for (size_t i = 0; i < TL_UNWIND_REGS; i++)
         snapshot.regs[i] = regs.r[order[i]];
-    snapshot.regs[TL_UNWIND_RIP] = line->addr; /* what the event says of it may have been scribbled on */
+    snapshot.regs[TL_UNWIND_RIP] = rip; /* what the event says of it may have been scribbled on */
     snapshot.stack_addr = regs.r[TL_RSP] - TL_RED_ZONE;
-    line->stack_count = tl_unwind(stacks->unwinder, &snapshot, stacks->frames, FRAMES_MAX, &line->stack_cut);
+    *frames = stacks->frames;
+    return tl_unwind(stacks->unwinder, &snapshot, stacks->frames, FRAMES_MAX, cut);
+}
+
+void stacks_add(struct stacks *stacks, const struct tl_record *record, struct tl_hit_line *line)
+{
+    struct tl_frame *frames;
+    line->stack_count = stacks_frames(stacks, record, line->addr, &frames, &line->stack_cut);
     for (size_t i = 0; i < line->stack_count; i++) {
-        tl_unwinder_describe(stacks->unwinder, &stacks->frames[i], stacks->texts[i], sizeof stacks->texts[i]);
+        tl_unwinder_describe(stacks->unwinder, &frames[i], stacks->texts[i], sizeof stacks->texts[i]);
         stacks->lines[i] = stacks->texts[i];
     }
-    line->stack = stacks->lines;
+    if (line->stack_count)
+        line->stack = stacks->lines;
 }

@@ -7,6 +7,7 @@
 
 #include <sys/types.h>
 
+#include "symbol/unwind.h"
 #include "trace/show.h"
 
 /* How much of the stack each event takes with it. All of it, mostly: measured on mallocs of python and bash, 8 KiB
@@ -19,6 +20,10 @@ struct stacks;
 int stacks_open(pid_t pid, struct stacks **stacks);
 void stacks_close(struct stacks *stacks); /* NULL is allowed */
 
+struct tl_unwinder *stacks_unwinder(struct stacks *stacks);
+/* The frames of a record that was made when its thread was at `rip`; good until the next call. 0: it has no stack. */
+size_t stacks_frames(struct stacks *stacks, const struct tl_record *record, uint64_t rip, struct tl_frame **frames,
+                     bool *cut);
 /* Put the record's stack into the line; it is good until the next call. */
 void stacks_add(struct stacks *stacks, const struct tl_record *record, struct tl_hit_line *line);
 

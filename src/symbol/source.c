@@ -211,3 +211,9 @@ uint64_t tl_unwinder_accessor(struct tl_unwinder *unwinder, uint64_t rip, const 
         return call;
     return goes_on ? addr : rip;
 }
+
+unsigned tl_unwinder_access(struct tl_unwinder *unwinder, uint64_t addr)
+{
+    struct tl_insn insn;
+    return decode_at(&unwinder->modules, addr, &insn) ? tl_insn_access(&insn) : 0;
+}

@@ -30,5 +30,7 @@ struct tl_access {
 };
 /* Its address, or `rip` itself where it cannot be told. */
 uint64_t tl_unwinder_accessor(struct tl_unwinder *unwinder, uint64_t rip, const struct tl_access *access);
+/* What the instruction at an address does to memory: TL_INSN_READS and so on; 0 where there is none. */
+unsigned tl_unwinder_access(struct tl_unwinder *unwinder, uint64_t addr);
 
 #endif

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What is watched: the specs of a run, and what they mean in each of its programs.
+ */
+#ifndef TRAPLINE_WATCHES_H
+#define TRAPLINE_WATCHES_H
+
+#include "place.h"
+
+#include "spec/watch.h"
+
+/* Of a run. */
+struct watches {
+    const struct options *options;
+    struct tl_watch **list;
+    size_t count;
+};
+
+/* Of a program. */
+struct watched {
+    size_t spec; /* which of the run */
+    struct tl_variable variable;
+    const struct tl_datatype *type; /* of what is watched, or NULL; part of the variable's */
+    struct tl_operation *code;      /* of the filter, or NULL */
+    char *strings;
+};
+
+struct program_watches {
+    struct place_watch place;
+    const struct watches *specs;
+    bool *matched; /* by spec: it named something somewhere; NULL: each has to name something here */
+    struct watched *list;
+    size_t count;
+    bool is_lent; /* the list and the wishes are those of a fork parent */
+};
+
+/* 0, or an exit status; what is wrong was said. */
+int watches_parse(struct watches *watches, const struct options *options);
+void watches_free(struct watches *watches); /* a zeroed one is allowed */
+
+/* Get ready for a program: `program` is what place_watches wants, in the end. */
+void program_watches_begin(struct program_watches *program, const struct watches *specs, bool *matched);
+/* The same for a fork child of another program's. */
+void program_watches_copy(struct program_watches *program, const struct program_watches *parent);
+void program_watches_free(struct program_watches *program); /* a zeroed one is allowed */
+
+/* What to say where too few registers are free. */
+void watches_say_no_room(const struct program_watches *program);
+
+#endif
