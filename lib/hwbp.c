@@ -148,8 +148,8 @@ static uint64_t next_tag(uint32_t index)
 
 static void show(struct view *view, const struct tl_perf_spec *spec)
 {
-    if (spec->attr.access & TL_HWBP_READ)
-        __atomic_fetch_add(&hwbp_readers, 1, __ATOMIC_SEQ_CST);
+    __atomic_fetch_add(&hwbp_readers, spec->attr.access & TL_HWBP_READ ? 1 : 0, __ATOMIC_SEQ_CST);
+    __atomic_fetch_add(&hwbp_reporters, spec->tag ? 1 : 0, __ATOMIC_SEQ_CST);
     view->address = spec->attr.addr;
     view->length = (uint32_t)spec->attr.length;
     view->access = spec->attr.access;
@@ -159,9 +159,9 @@ static void show(struct view *view, const struct tl_perf_spec *spec)
 
 static void hide(struct view *view)
 {
+    __atomic_fetch_sub(&hwbp_readers, view->access & TL_HWBP_READ ? 1 : 0, __ATOMIC_SEQ_CST);
+    __atomic_fetch_sub(&hwbp_reporters, view->tag ? 1 : 0, __ATOMIC_SEQ_CST);
     __atomic_store_n(&view->tag, 0, __ATOMIC_RELEASE);
-    if (view->access & TL_HWBP_READ)
-        __atomic_fetch_sub(&hwbp_readers, 1, __ATOMIC_SEQ_CST);
 }
 
 static bool is_on(const struct tl_hwbp *hwbp)
@@ -433,7 +433,7 @@ static int move(struct tl_hwbp *hwbp, const struct tl_hwbp_options *to, struct t
         hwbp->options.access = was;
     } else {
         hwbp->spec = spec;
-        hwbp->current = !hwbp->current;
+        __atomic_store_n(&hwbp->current, !hwbp->current, __ATOMIC_RELEASE);
     }
     hide(code ? view : from_view);
     if (on != is_on(hwbp))

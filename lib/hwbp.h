@@ -52,7 +52,8 @@ struct board {
     struct tl_hwbp **places;
 };
 extern struct board *hwbp_board; /* NULL: there never was one */
-extern uint32_t hwbp_readers;    /* views in force, or about to be, that watch for reads */
+/* Views in force, or about to be: that watch for reads; that are reported. */
+extern uint32_t hwbp_readers, hwbp_reporters;
 
 /* hwbp_slots.c, under the lock: the debug registers that a breakpoint takes. 0, -ENOSPC, -ENOMEM. */
 int hwbp_reserve(struct tl_hwbp *hwbp);
