@@ -12,7 +12,7 @@
 #include "hit/watch.h"
 
 /* One instruction writes at most so many bytes in one place. */
-enum { NEAR = 64, WORD = 8, PERF_FLAG_ASYNC = 1 };
+enum { NEAR = 64, WORD = 8, PERF_FLAG_ASYNC = 1, PATIENCE = 400 };
 
 struct look {
     struct tl_watch_table *table;
@@ -84,12 +84,26 @@ static uint32_t spot_count(const struct tl_watch_table *table)
     return table->count < TL_WATCH_SPOTS ? table->count : TL_WATCH_SPOTS;
 }
 
+/* Whether the spot has changed, and nobody whose signal is about it is there to tell: whoever has written it is in its
+ * own signal some microseconds later. */
+static bool is_left_to_us(const struct look *look, const struct tl_watch_spot *spot)
+{
+    uint64_t value, shadow = __atomic_load_n(&spot->shadow, __ATOMIC_ACQUIRE);
+    for (unsigned turns = 0; turns < PATIENCE; turns++) {
+        if (!read_spot(look, spot, &value) || __atomic_load_n(&spot->shadow, __ATOMIC_ACQUIRE) != shadow ||
+            value == shadow)
+            return false;
+        __builtin_ia32_pause();
+    }
+    return true;
+}
+
 /* Spots that the same instruction may have written. */
 static void look_beside(struct look *look, const struct tl_watch_spot *hit, uint32_t how)
 {
     for (uint32_t i = 0; i < spot_count(look->table); i++) {
         struct tl_watch_spot *spot = &look->table->spots[i];
-        if (spot != hit && is_armed_data(spot) && spot->addr - hit->addr + NEAR < 2 * NEAR)
+        if (spot != hit && is_armed_data(spot) && spot->addr - hit->addr + NEAR < 2 * NEAR && is_left_to_us(look, spot))
             look_at(look, spot, how | TL_WATCHED_BESIDE, false);
     }
 }
