@@ -164,11 +164,16 @@ int arming_tables(struct placed *placed)
     return error;
 }
 
+size_t arming_data_size(const struct arming *arming)
+{
+    return arming->refused ? 0 : tables_at() + arming->tables_size;
+}
+
 uint8_t *arming_data(const struct placed *placed, size_t *size)
 {
     const struct arming *arming = &placed->arming;
     const struct tl_remote_facts *facts = tl_remote_facts(placed->remote);
-    *size = tables_at() + arming->tables_size;
+    *size = arming_data_size(arming);
     uint8_t *data = calloc(1, *size);
     if (!data)
         return NULL;

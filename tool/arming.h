@@ -38,6 +38,8 @@ void arming_plan_options(const struct placed *placed, uint32_t tactics, struct t
  * another, or that is noted as the reason to refuse arming. Plan again. */
 bool arming_planned(struct placed *placed, uint32_t tactics);
 int arming_tables(struct placed *placed);
+/* How many bytes are to stand at `data`. */
+size_t arming_data_size(const struct arming *arming);
 /* What is to stand at `data`, in a buffer of *size bytes to be freed; NULL: out of memory. */
 uint8_t *arming_data(const struct placed *placed, size_t *size);
 

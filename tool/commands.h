@@ -11,4 +11,7 @@ int cmd_count(int argc, char **argv);
 int cmd_watch(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
 
+/* Before anything is allocated. */
+void heap_prepare(void);
+
 #endif

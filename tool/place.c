@@ -207,7 +207,7 @@ static int make_region(struct placed *placed, struct tl_error *error)
 /* Room for all that is to be mapped. */
 static int grow_pool(struct placed *placed, struct tl_error *error)
 {
-    struct tl_runtime runtime = {.size = tl_blob_size, .data_size = placed->arming.data_room};
+    struct tl_runtime runtime = {.size = tl_blob_size, .data_size = arming_data_size(&placed->arming)};
     size_t pool = tl_apply_pool_size(&placed->plan, &runtime);
     return pool > placed->region.pool_size ? tl_remote_grow_pool(placed->remote, pool, &placed->region, error) : 0;
 }
