@@ -80,7 +80,13 @@ struct place_watch {
 };
 
 /* The slots of a watch's event. */
-enum { WATCH_SLOT_OLD, WATCH_SLOT_NEW, WATCH_SLOT_IP, WATCH_SLOT_HOW };
+enum {
+    WATCH_SLOT_OLD,
+    WATCH_SLOT_NEW,
+    WATCH_SLOT_IP,
+    WATCH_SLOT_HOW,
+    WATCH_SLOT_REGISTERS /* rax 0 … r15 15, where WATCH_SLOT_HOW is not 0 */
+};
 
 /* Arm the broker and set the watches: as place_probes, with watches in place of probes. Undone by place_remove.
  * `watch` has to live as long. */

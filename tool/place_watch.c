@@ -11,7 +11,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What each event of a watch carries, before its filter is asked. */
+/* What each event of a watch carries, before its filter is asked. Registers only where the tool has to find out whether
+ * it was this instruction at all. */
+#define REGISTER(n)                                                                                                    \
+    {.op = TL_OP_REG, .a = (n)},                                                                                       \
+    {                                                                                                                  \
+        .op = TL_OP_STORE, .a = WATCH_SLOT_REGISTERS + (n)                                                             \
+    }
+#define REGISTERS(n) REGISTER(n), REGISTER((n) + 1), REGISTER((n) + 2), REGISTER((n) + 3)
 static const struct tl_operation fetches[] = {{.op = TL_OP_OLD},
                                               {.op = TL_OP_STORE, .a = WATCH_SLOT_OLD},
                                               {.op = TL_OP_NEW},
@@ -19,7 +26,13 @@ static const struct tl_operation fetches[] = {{.op = TL_OP_OLD},
                                               {.op = TL_OP_REG, .a = TL_RIP},
                                               {.op = TL_OP_STORE, .a = WATCH_SLOT_IP},
                                               {.op = TL_OP_HOW},
-                                              {.op = TL_OP_STORE, .a = WATCH_SLOT_HOW}};
+                                              {.op = TL_OP_STORE, .a = WATCH_SLOT_HOW},
+                                              {.op = TL_OP_HOW},
+                                              {.op = TL_OP_JZ, .imm = 32},
+                                              REGISTERS(0),
+                                              REGISTERS(4),
+                                              REGISTERS(8),
+                                              REGISTERS(12)};
 enum { FETCHES = sizeof fetches / sizeof *fetches };
 
 static int add_spots(struct placed *placed, struct place_watch *watch, uint32_t index)

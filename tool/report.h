@@ -39,6 +39,7 @@ struct source {
     struct tl_tasks *tasks;
     struct stacks *stacks;                 /* NULL: none asked for */
     const struct program_watches *watches; /* NULL: probes; otherwise there are stacks, and: */
+    bool left_to_claim[TL_WATCH_SPOTS];    /* by spot: the last change that was seen beside it */
     struct code *code;
     struct tl_probe_info *infos; /* by probe */
     struct tl_arg_info **args;   /* by spec, in the order of the probes' first use */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "watch_hits.h"
 
-#include "insn/insn.h"
+#include "insn/touch.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -54,6 +54,42 @@ static bool find_accessor(struct hit *hit)
     return hit->spec->access != TL_WATCH_R || !kinds || kinds & TL_INSN_READS;
 }
 
+/* A change was seen on the occasion of another spot's signal. Whether this thread's instruction has made it, as far as
+ * the registers tell: if not, whoever did will claim it. */
+static bool may_be_accessor(const struct hit *hit)
+{
+    uint8_t text[TL_INSN_MAX] = {0};
+    uint64_t registers[16];
+    struct tl_insn insn;
+    struct tl_touch touches[TL_TOUCHES_MAX];
+    for (unsigned i = 0; i < 16; i++)
+        slot(hit->record, WATCH_SLOT_REGISTERS + i, &registers[i]);
+    size_t size = hit->rip - hit->ip < sizeof text ? hit->rip - hit->ip : sizeof text;
+    if (hit->ip == hit->rip || tl_remote_read(hit->source->placed->remote, hit->ip, text, size) ||
+        tl_insn_decode(text, size, hit->ip, &insn))
+        return true;
+    unsigned count = tl_insn_touches(&insn, registers, 0, touches);
+    for (unsigned i = 0; i < count; i++)
+        if (touches[i].addr < hit->spot->addr + hit->spot->length &&
+            hit->spot->addr < touches[i].addr + touches[i].size)
+            return true;
+    return count == 0;
+}
+
+/* Of a change that is told twice, by two threads, one is to be shown. */
+static bool is_shown(const struct hit *hit, uint64_t how)
+{
+    bool *is_left = &hit->source->left_to_claim[hit->record->site];
+    if (how & TL_WATCHED_CLAIM) {
+        bool was_left = *is_left;
+        *is_left = false;
+        return was_left;
+    }
+    if (how & TL_WATCHED_BESIDE)
+        *is_left = !may_be_accessor(hit);
+    return !(how & TL_WATCHED_BESIDE) || !*is_left;
+}
+
 /* Bytes of which nothing is known but how many they are. */
 static const struct tl_datatype *unknown(uint64_t size)
 {
@@ -76,13 +112,13 @@ static void narrow(uint64_t old, uint64_t new, uint64_t *at, uint64_t *size)
     *at = 0;
 }
 
-/* Of a range in several pieces: which member or element this one is, or which one in it has changed. */
+/* Of a range in several pieces: which member or element of the variable this one is, or which one in it has changed. */
 static void name_piece(struct hit *hit)
 {
-    uint64_t offset = hit->spot->addr - hit->wish->addr, size = hit->spot->length, old, new;
+    const struct tl_datatype *whole = hit->watched->variable.type;
+    uint64_t offset = hit->spec->offset + hit->spot->addr - hit->wish->addr, size = hit->spot->length, old, new;
     char path[NAME_MAX_SHOWN / 2] = "";
     bool both = slot(hit->record, WATCH_SLOT_OLD, &old) & slot(hit->record, WATCH_SLOT_NEW, &new);
-    const struct tl_datatype *whole = hit->watched->type;
     hit->type = whole ? tl_datatype_at(whole, offset, size, path, sizeof path) : NULL;
     if (whole && !hit->type && both && old != new) {
         narrow(old, new, &hit->at, &size);
@@ -96,7 +132,11 @@ static void name_piece(struct hit *hit)
         hit->at = 0;
         snprintf(path, sizeof path, "+0x%" PRIx64, offset);
     }
-    snprintf(hit->name, sizeof hit->name, "%s%s", hit->spec->name, path);
+    if (hit->spec->is_address)
+        snprintf(hit->name, sizeof hit->name, "0x%" PRIx64, hit->spot->addr);
+    else
+        snprintf(hit->name, sizeof hit->name, "%s%s", hit->spec->offset ? hit->watched->variable.name : hit->spec->name,
+                 path);
 }
 
 static void describe_what(struct hit *hit)
@@ -159,7 +199,7 @@ bool watch_hits_show(struct source *source, const struct tl_record *record)
     slot(record, WATCH_SLOT_HOW, &how);
     hit.late = how & TL_WATCHED_LATE;
     code_begin(source->code);
-    if (!find_accessor(&hit))
+    if (!find_accessor(&hit) || !is_shown(&hit, how))
         return false;
     describe_what(&hit);
     const struct code_frame *frame = code_frame(source->code, &(struct tl_frame){.addr = hit.ip});

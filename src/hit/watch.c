@@ -12,7 +12,7 @@
 #include "hit/watch.h"
 
 /* One instruction writes at most so many bytes in one place. */
-enum { NEAR = 64, WORD = 8, PERF_FLAG_ASYNC = 1, PATIENCE = 400 };
+enum { NEAR = 64, WORD = 8, PERF_FLAG_ASYNC = 1 };
 
 struct look {
     struct tl_watch_table *table;
@@ -58,12 +58,32 @@ static void report(struct look *look, struct tl_watch_spot *spot, const struct t
     tl_hit_watched(look->area, &look->regs, spot->site, watched);
 }
 
+/* What a look beside has taken is kept, for whoever's signal is about it: it may have been his. */
+static void keep_for_claim(struct tl_watch_spot *spot, const struct tl_watched *watched)
+{
+    __atomic_store_n(&spot->taken_old, watched->old, __ATOMIC_RELAXED);
+    __atomic_store_n(&spot->taken_new, watched->new, __ATOMIC_RELAXED);
+    __atomic_store_n(&spot->taken, watched->no_old || watched->no_new ? 0 : 1, __ATOMIC_RELEASE);
+}
+
+static bool claim(struct tl_watch_spot *spot, struct tl_watched *watched)
+{
+    if (!spot->taken || !__atomic_exchange_n(&spot->taken, 0, __ATOMIC_ACQUIRE))
+        return false;
+    watched->old = __atomic_load_n(&spot->taken_old, __ATOMIC_RELAXED);
+    watched->new = __atomic_load_n(&spot->taken_new, __ATOMIC_RELAXED);
+    watched->how |= TL_WATCHED_CLAIM;
+    return true;
+}
+
 /* `is_certain`: this spot it was. Whether the value has changed. */
 static bool look_at(struct look *look, struct tl_watch_spot *spot, uint32_t how, bool is_certain)
 {
     struct tl_watched watched = {.how = how};
     bool has_changed = take_value(look, spot, &watched);
-    if (has_changed || (is_certain && !spot->changes_only))
+    if (has_changed && how & TL_WATCHED_BESIDE)
+        keep_for_claim(spot, &watched);
+    if (has_changed || (is_certain && (claim(spot, &watched) || !spot->changes_only)))
         report(look, spot, &watched);
     return has_changed;
 }
@@ -84,26 +104,12 @@ static uint32_t spot_count(const struct tl_watch_table *table)
     return table->count < TL_WATCH_SPOTS ? table->count : TL_WATCH_SPOTS;
 }
 
-/* Whether the spot has changed, and nobody whose signal is about it is there to tell: whoever has written it is in its
- * own signal some microseconds later. */
-static bool is_left_to_us(const struct look *look, const struct tl_watch_spot *spot)
-{
-    uint64_t value, shadow = __atomic_load_n(&spot->shadow, __ATOMIC_ACQUIRE);
-    for (unsigned turns = 0; turns < PATIENCE; turns++) {
-        if (!read_spot(look, spot, &value) || __atomic_load_n(&spot->shadow, __ATOMIC_ACQUIRE) != shadow ||
-            value == shadow)
-            return false;
-        __builtin_ia32_pause();
-    }
-    return true;
-}
-
 /* Spots that the same instruction may have written. */
 static void look_beside(struct look *look, const struct tl_watch_spot *hit, uint32_t how)
 {
     for (uint32_t i = 0; i < spot_count(look->table); i++) {
         struct tl_watch_spot *spot = &look->table->spots[i];
-        if (spot != hit && is_armed_data(spot) && spot->addr - hit->addr + NEAR < 2 * NEAR && is_left_to_us(look, spot))
+        if (spot != hit && is_armed_data(spot) && spot->addr - hit->addr + NEAR < 2 * NEAR)
             look_at(look, spot, how | TL_WATCHED_BESIDE, false);
     }
 }

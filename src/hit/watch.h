@@ -14,7 +14,9 @@
  *   - A write that somebody's look has already seen is unchanged when its own signal comes. How many accesses there
  *     were is known exactly to whoever has set the registers; `hits` says how many signals were told of.
  *   - A spot near the one that the signal is about is looked at as well, since the same instruction may have written
- *     both: such a report is marked TL_WATCHED_BESIDE. It may have been another thread's instruction after all.
+ *     both: such a report is marked TL_WATCHED_BESIDE. It may have been another thread's instruction after all: then
+ *     that thread's signal comes, finds nothing changed any more, and the same change is told again, as a
+ *     TL_WATCHED_CLAIM. Whoever reads can tell from the instruction and its registers which of the two is right.
  *
  * The table lies in the hit area (tl_hit_control.watches). It can be written by the program: the tool believes nothing
  * that it reads there.
@@ -40,6 +42,7 @@ enum { TL_SPOT_READS = 1, TL_SPOT_WRITES = 2, TL_SPOT_EXECUTES = 4 }; /* as TL_A
 /* What an event's program may ask by TL_OP_HOW. */
 enum {
     TL_WATCHED_BESIDE = 1, /* seen on the occasion of another spot's signal */
+    TL_WATCHED_CLAIM = 4,  /* the change that a look beside has told of already: it may have been this one's */
     TL_WATCHED_LATE = 2    /* the signal came later than the access: the registers are those of then */
 };
 
@@ -55,7 +58,9 @@ struct tl_watch_spot {
     uint64_t own;           /* of these: by the runtime itself, not by the program */
     uint64_t reports;       /* events written, or rejected by their program */
     uint64_t late;          /* of hits: TL_WATCHED_LATE */
-    uint64_t pad[6];
+    uint64_t taken;         /* not 0: what the last look beside has found, for a claim */
+    uint64_t taken_old, taken_new;
+    uint64_t pad[3];
 };
 
 /* Tags: magic, then the number of the turn, then the spot. A signal of an earlier turn is stale: swallowed, counted. */
