@@ -77,12 +77,15 @@ void report_watches(const struct report *report, const struct placed *placed)
     if (!report->options->verbose || !placed->watching)
         return;
     tl_watching_facts(placed->watching, &facts);
-    complain(
-        "%zu watches in place, within %.1f ms: %s %u debug registers%s%s%s, of %zu threads; the program was stopped "
-        "for %.1f ms of it",
-        placed->watches->wish_count, (double)placed->placing_ns / 1e6,
-        facts.multiplexed ? "they take turns on" : "they have", facts.registers, ", by the mechanism \"",
-        facts.mechanism, "\"", facts.threads, (double)tl_remote_facts(placed->remote)->stopped_ns / 1e6);
+    uint64_t stopped = tl_remote_facts(placed->remote)->stopped_ns;
+    char still[64] = "held";
+    if (stopped)
+        snprintf(still, sizeof still, "stopped for %.1f ms of it", (double)stopped / 1e6);
+    complain("%zu watch%s in place, within %.1f ms; the program was %s", placed->watches->wish_count,
+             placed->watches->wish_count == 1 ? "" : "es", (double)placed->placing_ns / 1e6, still);
+    complain("by %ss: %s %u register%s of each of %zu thread%s", facts.mechanism,
+             facts.multiplexed ? "they take turns on" : "they have", facts.registers, facts.registers == 1 ? "" : "s",
+             facts.threads, facts.threads == 1 ? "" : "s");
     if (*facts.why)
         complain("not by perf events: %s", facts.why);
 }
@@ -424,7 +427,10 @@ void report_end(struct report *report, struct source *source)
 void report_finish(struct report *report)
 {
     const struct tl_reader_totals *totals = &report->totals;
-    struct tl_summary_line summary = {.missed = totals->missed, .lost = totals->lost, .refused = report->refused};
+    struct tl_summary_line summary = {.missed = totals->missed,
+                                      .lost = totals->lost,
+                                      .refused = report->refused,
+                                      .of_watches = report->work == WORK_WATCH};
     summary.hits = report->shown;
     if (report->work == WORK_WATCH)
         watch_hits_finish(report);

@@ -102,6 +102,7 @@ struct tl_watched_line {
 
 struct tl_summary_line {
     uint64_t hits, missed, lost, refused; /* hits: those seen, and with them those missed and lost */
+    bool of_watches;                      /* of which none is refused */
 };
 
 struct tl_format {

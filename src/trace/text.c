@@ -235,9 +235,11 @@ static void text_watched(FILE *out, const struct tl_watched_line *rows, size_t c
 
 static void text_summary(FILE *out, const struct tl_summary_line *summary)
 {
-    fprintf(out, "%" PRIu64 " hit%s, %" PRIu64 " missed, %" PRIu64 " lost; %" PRIu64 " probe%s refused\n",
-            summary->hits, summary->hits == 1 ? "" : "s", summary->missed, summary->lost, summary->refused,
-            summary->refused == 1 ? "" : "s");
+    fprintf(out, "%" PRIu64 " hit%s, %" PRIu64 " missed, %" PRIu64 " lost", summary->hits,
+            summary->hits == 1 ? "" : "s", summary->missed, summary->lost);
+    if (!summary->of_watches)
+        fprintf(out, "; %" PRIu64 " probe%s refused", summary->refused, summary->refused == 1 ? "" : "s");
+    fputc('\n', out);
 }
 
 const struct tl_format tl_format_text = {text_hit,     text_counts,  text_refused, text_watch,

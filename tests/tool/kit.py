@@ -106,6 +106,13 @@ class Done:
     def hits(self, probe=None):
         return [line for line in self.lines() if line["type"] == "hit" and probe in (None, line["probe"])]
 
+    def watches(self, name=None):
+        return [line for line in self.lines() if line["type"] == "watch" and name in (None, line["watch"])]
+
+    def watched(self):
+        """What became of each watch, by its name."""
+        return {line["watch"]: line for line in self.lines() if line["type"] == "watched"}
+
     def counts(self):
         return {line["probe"]: line["hits"] for line in self.lines() if line["type"] == "count"}
 

@@ -140,7 +140,8 @@ static void write_all(const struct tl_format *format, FILE *out)
     format->refused(out, "frob", EILSEQ, tl_why_text(TL_WHY_NOT_BOUNDARY));
     format->refused(out, "a\"b", EBUSY, tl_why_text(TL_WHY_CHANGED));
     write_watches(format, out);
-    const struct tl_summary_line one_of_each = {1, 1, 1, 1};
+    const struct tl_summary_line one_of_each = {1, 1, 1, 1, false}, of_watches = {1, 0, 0, 0, true};
+    format->summary(out, &of_watches);
     format->summary(out, &one_of_each);
     const struct tl_summary_line summary = {.hits = 120, .missed = 1, .lost = 2, .refused = 3};
     format->summary(out, &summary);

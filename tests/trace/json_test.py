@@ -25,7 +25,7 @@ def main():
         assert set(fields) <= set(needed + allowed), fields
         assert all("\n" not in line for line in lines)
     watches = ["watch"] * 3 + ["writer"] * 3 + ["watched"] * 3
-    assert [o["type"] for o in objects] == ["hit"] * 6 + ["count"] * 4 + ["refused"] * 2 + watches + ["summary"] * 2
+    assert [o["type"] for o in objects] == ["hit"] * 6 + ["count"] * 4 + ["refused"] * 2 + watches + ["summary"] * 3
 
     first, odd, named, tick, cut, bare = objects[:6]
     assert first["args"] == {"size": 32} and first["addr"] == "0x7f0012345678" and first["time_ns"] == 8123004512345
