@@ -221,23 +221,41 @@ static void show_pointer(struct out *out, const struct tl_datatype *type, const 
         say(out, " <%s>", name);
 }
 
+/* How often the element at `at` is repeated, where that is to be written once. */
+static uint64_t repeats(const struct out *out, const uint8_t *bytes, uint64_t size, uint64_t at, uint64_t step)
+{
+    uint64_t same = 1;
+    if (!out->is_json)
+        while (at + (same + 1) * step <= size && !memcmp(bytes + at, bytes + at + same * step, step))
+            same++;
+    return same < REPEATS ? 1 : same;
+}
+
+static void say_repeats(struct out *out, uint64_t same)
+{
+    if (same > 1)
+        say(out, " <repeats %" PRIu64 " times>", same);
+}
+
 /* Of no known type: by words of the size that there is. */
 static void show_bytes(struct out *out, const uint8_t *bytes, uint64_t size)
 {
-    uint64_t word = size % 8 == 0 ? 8 : size % 4 == 0 ? 4 : size % 2 == 0 ? 2 : 1;
+    uint64_t word = size % 8 == 0 ? 8 : size % 4 == 0 ? 4 : size % 2 == 0 ? 2 : 1, same;
     if (size == 0 || size > word)
         say(out, out->is_json ? "[" : "{");
-    for (uint64_t at = 0; at < size && !out->is_full; at += word) {
+    for (uint64_t at = 0, written = 0; at < size && !out->is_full; at += same * word, written++) {
         if (at)
             say(out, out->is_json ? "," : ", ");
-        if (at / word == ELEMENTS) {
+        if (written == ELEMENTS) {
             say(out, out->is_json ? "null" : "...");
             break;
         }
+        same = repeats(out, bytes, size, at, word);
         if (out->is_json)
             say(out, "%" PRIu64, load(bytes + at, word));
         else
             say(out, "0x%0*" PRIx64, (int)word * 2, load(bytes + at, word));
+        say_repeats(out, same);
     }
     if (size == 0 || size > word)
         say(out, out->is_json ? "]" : "}");
@@ -267,14 +285,10 @@ static void show_array(struct out *out, const struct tl_datatype *type, const ui
             say(out, out->is_json ? "null" : "?");
             break;
         }
-        while (!out->is_json && i + same < type->count && i + same < size / step &&
-               !memcmp(bytes + i * step, bytes + (i + same) * step, step))
-            same++;
-        if (same < REPEATS)
-            same = 1;
+        uint64_t there = size / step < type->count ? size / step : type->count;
+        same = repeats(out, bytes, there * step, i * step, step);
         show(out, element, bytes + i * step, step);
-        if (same > 1)
-            say(out, " <repeats %" PRIu64 " times>", same);
+        say_repeats(out, same);
     }
     say(out, out->is_json ? "]" : "}");
 }

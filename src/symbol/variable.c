@@ -59,6 +59,20 @@ static bool has_place(const struct candidate *candidate)
     return candidate->finding <= FOUND_FUNCTION;
 }
 
+/* The symbol of something that is known already. Debug information calls a method's variable run::calls, and only the
+ * symbol tells whose method it is. */
+static void merge(struct candidate *known, const struct symbol *symbol, unsigned rank, const char *plain)
+{
+    known->size = symbol->size > known->size ? symbol->size : known->size;
+    known->global |= symbol->global;
+    known->rank = rank < known->rank ? (uint8_t)rank : known->rank;
+    char *name = plain && strlen(plain) > strlen(known->name) ? shown_name(plain) : NULL;
+    if (!name)
+        return;
+    free(known->name);
+    known->name = name;
+}
+
 static void add_symbol(void *context, const struct symbol *symbol)
 {
     struct search *search = context;
@@ -78,9 +92,7 @@ static void add_symbol(void *context, const struct symbol *symbol)
     for (size_t i = search->first; i < search->found.count; i++) {
         struct candidate *known = &search->found.list[i];
         if (known->finding == finding && known->addr == symbol->addr) {
-            known->size = symbol->size > known->size ? symbol->size : known->size;
-            known->global |= symbol->global;
-            known->rank = rank < known->rank ? (uint8_t)rank : known->rank;
+            merge(known, symbol, rank, name == plain ? plain : NULL);
             return;
         }
     }
@@ -95,7 +107,13 @@ static void add_symbol(void *context, const struct symbol *symbol)
     candidates_add(&search->found, &candidate);
 }
 
-/* Ranks what debug information had, and drops what does not fit, or is there already. */
+static void forget(struct candidate *candidate)
+{
+    free(candidate->name);
+    free(candidate->file);
+}
+
+/* Ranks what debug information had, and drops what is there already. */
 static void settle(struct search *search)
 {
     struct candidates *found = &search->found;
@@ -104,16 +122,28 @@ static void settle(struct search *search)
         struct candidate *candidate = &found->list[i];
         candidate->rank = (uint8_t)name_fits(candidate->name, search->wanted);
         candidate->module = search->module;
-        bool drop = candidate->rank == RANK_NONE;
+        bool drop = false;
         for (size_t j = search->first; !drop && j < kept; j++)
             drop = found->list[j].finding == candidate->finding && found->list[j].addr == candidate->addr &&
                    has_place(candidate);
-        if (drop) {
-            free(candidate->name);
-            free(candidate->file);
-        } else {
+        if (drop)
+            forget(candidate);
+        else
             found->list[kept++] = *candidate;
-        }
+    }
+    found->count = kept;
+}
+
+/* Drops what has another name, now that all is known. */
+static void drop_others(struct search *search)
+{
+    struct candidates *found = &search->found;
+    size_t kept = search->first;
+    for (size_t i = search->first; i < found->count; i++) {
+        if (found->list[i].rank == RANK_NONE)
+            forget(&found->list[i]);
+        else
+            found->list[kept++] = found->list[i];
     }
     found->count = kept;
 }
@@ -136,13 +166,12 @@ static void search_module(struct search *search, const struct tl_module *module)
     search->module = module;
     search->first = search->found.count;
     for (int in_functions = 0; in_functions < 2 && !has_all(search); in_functions++) {
-        while (search->found.count > search->first) {
-            free(search->found.list[--search->found.count].name);
-            free(search->found.list[search->found.count].file);
-        }
+        while (search->found.count > search->first)
+            forget(&search->found.list[--search->found.count]);
         dwarf_find_variables(module->object, base, in_functions, &search->found);
         settle(search);
         object_each_symbol(module->object, add_symbol, search);
+        drop_others(search);
         if (!object_need_dwarf(module->object))
             break;
     }
@@ -178,32 +207,44 @@ static bool as_good(const struct search *search, const struct candidate *candida
            (!search->file || file_fits(candidate->file, search->file));
 }
 
-/* Of several: by what each can be told from all others. */
+static int by_words(const void *left, const void *right)
+{
+    return strcmp(left, right);
+}
+
+/* What names one of several: with its module and its file where another one has the same name; of paths the last part,
+ * where that is enough. */
+static void describe(const struct search *search, size_t index, const struct candidate *best, char *text, size_t room)
+{
+    const struct candidate *list = search->found.list, *c = &list[index];
+    bool other_module = false, same_name = false, same_base = false;
+    for (size_t i = 0; i < search->found.count; i++) {
+        if (i == index || !as_good(search, &list[i], best))
+            continue;
+        other_module |= list[i].module != c->module;
+        same_name |= !strcmp(list[i].name, c->name);
+        same_base |= list[i].file && c->file && list[i].module == c->module && strcmp(list[i].file, c->file) != 0 &&
+                     !strcmp(tl_base_name(list[i].file), tl_base_name(c->file));
+    }
+    const char *module = other_module ? tl_base_name(c->module->path) : "";
+    const char *file = !same_name || !c->file ? "" : same_base ? c->file : tl_base_name(c->file);
+    snprintf(text, room, "%.60s%s%.60s%s%.80s", module, *module ? ":" : "", file, *file ? ":" : "", c->name);
+}
+
 static int fail_ambiguous(const struct search *search, const struct candidate *best)
 {
-    char text[300] = "";
-    size_t used = 0, listed = 0, total = 0;
-    const struct candidates *found = &search->found;
-    for (size_t i = 0; i < found->count; i++) {
-        const struct candidate *c = &found->list[i];
-        if (!as_good(search, c, best))
-            continue;
-        bool other_module = false, same_name = false;
-        for (size_t j = 0; j < found->count; j++) {
-            if (j == i || !as_good(search, &found->list[j], best))
-                continue;
-            other_module |= found->list[j].module != c->module;
-            same_name |= !strcmp(found->list[j].name, c->name);
-        }
-        const char *module = other_module ? tl_base_name(c->module->path) : "",
-                   *file = same_name && c->file ? c->file : "";
-        if (total++ >= LISTED || used >= sizeof text - 1)
-            continue;
-        used += (size_t)snprintf(text + used, sizeof text - used, "%s%.60s%s%.60s%s%.80s", listed ? ", " : "", module,
-                                 *module ? ":" : "", file, *file ? ":" : "", c->name);
-        listed++;
-    }
-    return tl_fail(search->error, -ENOTUNIQ, "%.80s is ambiguous: %s%s", search->asked->name, text,
+    enum { WORDS = 210, MOST = 64 };
+    char(*words)[WORDS] = calloc(MOST, WORDS), text[300] = "";
+    size_t used = 0, total = 0, listed = 0;
+    for (size_t i = 0; words && i < search->found.count && total < MOST; i++)
+        if (as_good(search, &search->found.list[i], best))
+            describe(search, i, best, words[total++], WORDS);
+    if (total)
+        qsort(words, total, WORDS, by_words);
+    for (; listed < total && listed < LISTED && used + WORDS / 2 < sizeof text; listed++)
+        used += (size_t)snprintf(text + used, sizeof text - used, "%s%s", listed ? ", " : "", words[listed]);
+    free(words);
+    return tl_fail(search->error, -ENOTUNIQ, "%.80s is ambiguous: %.290s%s", search->asked->name, text,
                    total > listed ? ", …" : "");
 }
 
@@ -239,16 +280,20 @@ static int fail_placeless(const struct search *search)
 
 struct offering {
     struct nearest *nearest;
+    bool plain_only; /* debug information has the names that compilers have changed */
 };
 
 static void offer_symbol(void *context, const struct symbol *symbol)
 {
-    struct nearest *nearest = ((struct offering *)context)->nearest;
+    const struct offering *offering = context;
+    struct nearest *nearest = offering->nearest;
     char raw[128], plain[256];
     if ((symbol->type != STT_OBJECT && symbol->type != STT_TLS) || symbol->length >= sizeof raw)
         return;
     memcpy(raw, symbol->name, symbol->length);
     raw[symbol->length] = '\0';
+    if (offering->plain_only && strchr(raw, '.'))
+        return;
     const char *name = name_demangle(raw, plain, sizeof plain) ? plain : raw;
     nearest_offer(nearest, strstr(nearest->wanted, "::") ? name : name_base(name));
 }
@@ -259,6 +304,23 @@ static bool is_meant(const struct search *search, size_t index, bool by_scope)
     if (!module->object)
         return false;
     return !by_scope || tl_modules_find(search->modules, search->asked->scope, index) == (int)index;
+}
+
+/* It is not in the file that was named, but in others. */
+static int fail_other_file(const struct search *search)
+{
+    char text[200] = "";
+    size_t used = 0;
+    for (size_t i = 0; i < search->found.count; i++) {
+        const struct candidate *c = &search->found.list[i];
+        const char *base = c->file ? tl_base_name(c->file) : NULL;
+        if (!has_place(c) || !base || strstr(text, base) || used + 80 > sizeof text)
+            continue;
+        used += (size_t)snprintf(text + used, sizeof text - used, "%s%.70s", used ? ", " : "", base);
+    }
+    return used ? tl_fail(search->error, -ENOENT, "no variable %.80s in %.100s, only in %s", search->asked->name,
+                          search->file, text)
+                : 0;
 }
 
 /* Symbol tables tell the files of local symbols only. */
@@ -273,9 +335,12 @@ static bool lacks_file(const struct search *search)
 static int fail_unknown(const struct search *search, bool by_scope)
 {
     struct nearest nearest = {.wanted = search->asked->name};
-    struct offering offering = {&nearest};
+    struct offering offering = {.nearest = &nearest};
     char suggestion[220], where[120] = "";
     bool has_names = false;
+    int result = search->file ? fail_other_file(search) : 0;
+    if (result)
+        return result;
     if (lacks_file(search))
         return tl_fail(search->error, -ENOENT,
                        "nothing tells the source file of %.80s (no debug information): leave the file out",
@@ -284,6 +349,7 @@ static int fail_unknown(const struct search *search, bool by_scope)
         struct tl_object *object = search->modules->modules[i].object;
         if (!is_meant(search, i, by_scope))
             continue;
+        offering.plain_only = object_need_dwarf(object) != NULL;
         object_each_symbol(object, offer_symbol, &offering);
         dwarf_offer_variables(object, &nearest);
         has_names |= object_section(object, SHT_SYMTAB, NULL, NULL) || object->debug || object_need_dwarf(object);
@@ -347,7 +413,7 @@ static void move_to_copy(const struct tl_modules *modules, struct tl_variable *v
     variable->file_addr = copy;
 }
 
-static int take_type(struct search *search, const struct candidate *candidate, struct tl_variable *variable)
+static void take_type(struct search *search, const struct candidate *candidate, struct tl_variable *variable)
 {
     Dwarf_Die die = candidate->die;
     bool has_type = candidate->has_type;
@@ -359,8 +425,8 @@ static int take_type(struct search *search, const struct candidate *candidate, s
             die = other->die;
     }
     if (has_type && candidate->finding != FOUND_FUNCTION)
-        variable->type = type_read(&die);
-    struct tl_datatype *type = variable->type;
+        variable->whole = type_read(&die);
+    struct tl_datatype *type = variable->whole;
     if (type && type->kind == TL_DATA_ARRAY && !type->count && type->element->size && candidate->size) {
         type->count = candidate->size / type->element->size; /* "extern int a[];" */
         type->size = type->count * type->element->size;
@@ -368,7 +434,7 @@ static int take_type(struct search *search, const struct candidate *candidate, s
     if (type && !type->size && candidate->size && type->kind == TL_DATA_BYTES)
         type->size = candidate->size;
     variable->size = type && type->size ? type->size : candidate->size;
-    return 0;
+    variable->type = type;
 }
 
 static int fill(struct search *search, const struct candidate *candidate, struct tl_variable *variable)
@@ -436,7 +502,7 @@ int tl_modules_variable(const struct tl_modules *modules, const struct tl_variab
 void tl_variable_free(struct tl_variable *variable)
 {
     free(variable->name);
-    tl_datatype_free(variable->type);
+    tl_datatype_free(variable->whole);
     *variable = (struct tl_variable){0};
 }
 

@@ -36,7 +36,8 @@ struct tl_variable {
     uint64_t file_addr;             /* in that module's file; thread-local: the offset in the module's block */
     uint64_t addr;                  /* live; 0 where it is thread-local */
     uint64_t size;                  /* bytes; 0 where nothing tells it */
-    struct tl_datatype *type;       /* NULL: no debug information says */
+    const struct tl_datatype *type; /* NULL: no debug information says */
+    struct tl_datatype *whole;      /* what `type` is a part of */
     bool is_thread_local, is_function;
 };
 

@@ -142,6 +142,21 @@ static enum finding evaluate(Dwarf_Attribute *location, const Dwarf_Op *operatio
     return known ? FOUND_MEMORY : FOUND_NOWHERE;
 }
 
+/* A thread-local variable's offset in the block of its module. Some compilers write the address that it has in the
+ * file's image of the block instead. */
+static enum finding settle_thread_local(const struct tl_object *object, uint64_t *addr)
+{
+    for (size_t i = 0; i < object->program_header_count; i++) {
+        const Elf64_Phdr *p = &object->program_headers[i];
+        if (p->p_type != PT_TLS)
+            continue;
+        if (*addr >= p->p_memsz && *addr - p->p_vaddr < p->p_memsz)
+            *addr -= p->p_vaddr;
+        return *addr < p->p_memsz ? FOUND_THREAD : FOUND_NOWHERE;
+    }
+    return FOUND_NOWHERE;
+}
+
 static enum finding locate(const struct walk *walk, Dwarf_Die *die, uint64_t *addr)
 {
     Dwarf_Attribute location;
@@ -156,6 +171,8 @@ static enum finding locate(const struct walk *walk, Dwarf_Die *die, uint64_t *ad
     if (dwarf_getlocation(&location, &operations, &count) != 0)
         return FOUND_COMPUTED; /* a list of places, by where the program is */
     enum finding finding = evaluate(&location, operations, count, addr);
+    if (finding == FOUND_THREAD)
+        return settle_thread_local(walk->object, addr);
     /* What the linker has thrown out is at address 0 or the like. */
     return finding == FOUND_MEMORY && !object_has_memory(walk->object, *addr) ? FOUND_NOWHERE : finding;
 }
@@ -178,6 +195,17 @@ static void note_declaration(struct walk *walk, Dwarf_Die *die, const char *name
     walk->declaration_count += grown[walk->declaration_count].name != NULL;
 }
 
+/* The source file: the unit's; after link-time optimisation that of the unit where the variable comes from. */
+static const char *file_of(const struct walk *walk, Dwarf_Die *die)
+{
+    Dwarf_Attribute attribute;
+    Dwarf_Die origin, unit;
+    if (dwarf_attr(die, DW_AT_abstract_origin, &attribute) && dwarf_formref_die(&attribute, &origin) &&
+        dwarf_diecu(&origin, &unit, NULL, NULL))
+        return dwarf_diename(&unit);
+    return walk->file;
+}
+
 static void note_candidate(struct walk *walk, Dwarf_Die *die, const char *name, bool in_function)
 {
     Dwarf_Attribute attribute;
@@ -189,9 +217,12 @@ static void note_candidate(struct walk *walk, Dwarf_Die *die, const char *name, 
     walk->specifications = grown;
     struct candidate candidate = {.has_type = true, .die = *die, .in_function = in_function};
     candidate.finding = (uint8_t)locate(walk, die, &candidate.addr);
+    if (dwarf_tag(die) == DW_TAG_formal_parameter || (in_function && candidate.finding == FOUND_COMPUTED))
+        candidate.finding = FOUND_LOCAL;
     candidate.global = dwarf_hasattr_integrate(die, DW_AT_external);
     candidate.name = full_name(walk, name);
-    candidate.file = walk->file ? shown_name(walk->file) : NULL;
+    const char *file = file_of(walk, die);
+    candidate.file = file ? shown_name(file) : NULL;
     size_t before = walk->candidates->count;
     candidates_add(walk->candidates, &candidate);
     if (walk->candidates->count == before)
@@ -217,7 +248,7 @@ static void visit_variable(struct walk *walk, Dwarf_Die *die, bool in_function)
         return;
     if (dwarf_hasattr(die, DW_AT_declaration))
         note_declaration(walk, die, name);
-    if (dwarf_tag(die) == DW_TAG_variable)
+    if (dwarf_tag(die) != DW_TAG_member)
         note_candidate(walk, die, name, in_function);
 }
 
@@ -241,6 +272,10 @@ static void visit(struct walk *walk, Dwarf_Die *die, unsigned depth, bool in_fun
     case DW_TAG_variable:
     case DW_TAG_member: /* static members, as they were up to DWARF 4, are declarations */
         visit_variable(walk, die, in_function);
+        break;
+    case DW_TAG_formal_parameter:
+        if (in_function)
+            visit_variable(walk, die, true);
         break;
     case DW_TAG_namespace:
     case DW_TAG_module:
@@ -301,7 +336,7 @@ static void walk_units(struct walk *walk, Dwarf *dwarf)
         Dwarf_Die *top = type == DW_UT_skeleton && split.addr ? &split : &die;
         if (type == DW_UT_type)
             continue;
-        walk->file = dwarf_diename(&die);
+        walk->file = dwarf_diename(top);
         walk->has_classes = has_classes(top);
         walk_children(walk, top, 0, false);
     }

@@ -205,7 +205,7 @@ void nearest_offer(struct nearest *nearest, const char *name)
 {
     enum { BEST = sizeof nearest->best / sizeof *nearest->best };
     size_t length = strlen(nearest->wanted);
-    unsigned most = length < 3 ? 1 : length < 6 ? 2 : length < 12 ? 3 : 4;
+    unsigned most = length < 4 ? 1 : length < 10 ? 2 : 3;
     unsigned far = distance(nearest->wanted, name, most);
     if (far > most && strstr(name, nearest->wanted) && length >= 4 && strlen(name) < sizeof nearest->best[0].name)
         far = most; /* a part of a name is as good as a mistake in it */

@@ -9,21 +9,21 @@
 #include "symbol/variables.h"
 
 struct place {
-    struct tl_datatype **type; /* the owner's pointer to it, so that it can be taken out */
+    const struct tl_datatype *type;
     uint64_t offset;
 };
 
 /* A member by name, also where it is one of an anonymous structure or a base class. */
-static bool find_member(struct tl_datatype *type, const char *name, struct place *place)
+static bool find_member(const struct tl_datatype *type, const char *name, struct place *place)
 {
     for (int inner = 0; inner < 2; inner++) {
         for (uint64_t i = 0; type->members && i < type->count; i++) {
-            struct tl_member *member = &type->members[i];
+            const struct tl_member *member = &type->members[i];
             bool is_open = !member->name || member->is_base;
             if (inner != is_open || (!inner && strcmp(member->name, name) != 0))
                 continue;
             uint64_t before = place->offset;
-            place->type = &member->type;
+            place->type = member->type;
             place->offset += member->offset;
             if (!inner || find_member(member->type, name, place))
                 return true;
@@ -56,12 +56,12 @@ static int fail_no_members(const struct tl_datatype *type, const char *so_far, s
             error, -ENOTSUP,
             "%.80s is a pointer (%.80s): what it points to now, it need not point to later; watch that address", so_far,
             type->name);
-    return tl_fail(error, -ENOENT, "%.80s has no members: it is %.80s", so_far, word_for(type));
+    return tl_fail(error, -ENOENT, "%.80s (%.80s) has no members", so_far, word_for(type));
 }
 
 static int step_to_member(struct place *place, const struct tl_step *step, const char *so_far, struct tl_error *error)
 {
-    struct tl_datatype *type = *place->type;
+    const struct tl_datatype *type = place->type;
     char suggestion[200];
     if (type->kind != TL_DATA_STRUCT && type->kind != TL_DATA_UNION)
         return fail_no_members(type, so_far, error);
@@ -76,14 +76,15 @@ static int step_to_member(struct place *place, const struct tl_step *step, const
 
 static int step_to_element(struct place *place, const struct tl_step *step, const char *so_far, struct tl_error *error)
 {
-    struct tl_datatype *type = *place->type;
+    const struct tl_datatype *type = place->type;
     if (type->kind == TL_DATA_POINTER)
         return fail_no_members(type, so_far, error);
     if (type->kind != TL_DATA_ARRAY)
-        return tl_fail(error, -ENOENT, "%.80s has no elements: it is %.80s", so_far, word_for(type));
+        return tl_fail(error, -ENOENT, "%.80s (%.80s) has no elements", so_far, word_for(type));
     if (step->index >= type->count)
-        return tl_fail(error, -ENOENT, "%.80s has %llu elements, from 0 on", so_far, (unsigned long long)type->count);
-    place->type = &type->element;
+        return tl_fail(error, -ENOENT, "%.80s has %llu element%s, from 0 on", so_far, (unsigned long long)type->count,
+                       type->count == 1 ? "" : "s");
+    place->type = type->element;
     place->offset += step->index * type->element->size;
     return 0;
 }
@@ -123,15 +124,12 @@ int variable_walk(struct tl_variable *variable, const struct tl_variable_name *a
             error->column = (int)asked->steps[0].column;
         return result;
     }
-    struct place place = {.type = &variable->type};
+    struct place place = {.type = variable->type};
     int result = walk_steps(&place, asked, error);
     if (result)
         return result;
-    struct tl_datatype *taken = *place.type;
-    *place.type = NULL;
-    tl_datatype_free(variable->type);
-    variable->type = taken;
-    variable->size = taken->size;
+    variable->type = place.type;
+    variable->size = place.type->size;
     variable->file_addr += place.offset;
     if (!variable->is_thread_local)
         variable->addr += place.offset;
