@@ -3,16 +3,15 @@
  * Hardware breakpoints in programs with threads: who is watched, and that no hit is lost or told twice.
  */
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <unistd.h>
 
 #include "hwbp_kit.h"
 
-enum { THREADS = 4, WRITES = 500 };
+enum { THREADS = 4, WRITES = 500, LITTER = 10 };
 
 static _Alignas(64) volatile uint32_t words[32];
-static pthread_barrier_t barrier;
+static pthread_barrier_t barrier, gate;
 static atomic_uint told[32], wrong;
 static int tids[THREADS];
 
@@ -128,44 +127,42 @@ static void children_of_threads_that_were_there_are_watched(void **state)
     kit_destroy(hwbp);
 }
 
-static void *beget(void *stop)
+static void *write_when_the_gate_opens(void *unused)
 {
-    pthread_t thread;
-    while (!atomic_load((atomic_bool *)stop)) {
-        assert_int_equal(pthread_create(&thread, NULL, write_word, (void *)9), 0);
-        pthread_join(thread, NULL);
-    }
+    pthread_barrier_wait(&gate);
+    kit_store(&words[9], 1, 4);
+    return unused;
+}
+
+static void *beget(void *threads)
+{
+    pthread_barrier_wait(&barrier);
+    for (unsigned i = 0; i < LITTER; i++)
+        assert_int_equal(pthread_create((pthread_t *)threads + i, NULL, write_when_the_gate_opens, NULL), 0);
     return NULL;
 }
 
-/* Threads are created all the time while events are opened: whoever is covered twice is seen by the count. */
-static void nobody_is_watched_twice(void **state)
+/* Threads are created while events are opened: each is watched, and no one twice. */
+static void nobody_is_missed_and_nobody_watched_twice(void **state)
 {
     (void)state;
-    pthread_t begetters[2], thread;
-    atomic_bool over = false;
-    for (unsigned i = 0; i < 2; i++)
-        assert_int_equal(pthread_create(&begetters[i], NULL, beget, &over), 0);
-    for (unsigned turn = 0; turn < 20; turn++) {
-        struct tl_hwbp_options options = watch_word(3, TL_HWBP_WRITE), other = watch_word(9, TL_HWBP_WRITE);
-        struct tl_hwbp *hwbp = kit_create(&options), *second = kit_create(&other);
-        assert_int_equal(pthread_create(&thread, NULL, write_word, (void *)3), 0);
-        pthread_join(thread, NULL);
-        expect_told(hwbp, 3, WRITES);
-        told[3] = 0;
-        assert_int_equal(tl_hwbp_disable(second), 0);
-        struct tl_hwbp_counts counts = kit_counts(second);
-        while (counts.hits != counts.handled + counts.missed) { /* some signals are on their way still */
-            assert_true(counts.hits > counts.handled + counts.missed);
-            sched_yield();
-            counts = kit_counts(second);
-        }
+    for (unsigned turn = 0; turn < 40; turn++) {
+        static pthread_t begetters[THREADS], litters[THREADS][LITTER];
+        struct tl_hwbp_options options = watch_word(9, TL_HWBP_WRITE);
+        pthread_barrier_init(&barrier, NULL, THREADS + 1);
+        pthread_barrier_init(&gate, NULL, THREADS * LITTER + 1);
+        for (unsigned i = 0; i < THREADS; i++)
+            assert_int_equal(pthread_create(&begetters[i], NULL, beget, litters[i]), 0);
+        pthread_barrier_wait(&barrier);
+        struct tl_hwbp *hwbp = kit_create(&options);
+        finish(begetters);
+        pthread_barrier_wait(&gate);
+        for (unsigned i = 0; i < THREADS * LITTER; i++)
+            pthread_join(litters[i / LITTER][i % LITTER], NULL);
+        expect_told(hwbp, 9, THREADS * LITTER);
+        told[9] = 0;
         kit_destroy(hwbp);
-        kit_destroy(second);
     }
-    over = true;
-    for (unsigned i = 0; i < 2; i++)
-        pthread_join(begetters[i], NULL);
 }
 
 static void *note_and_write(void *number)
@@ -314,7 +311,7 @@ int main(void)
         cmocka_unit_test_setup(threads_that_are_there_are_watched, begin),
         cmocka_unit_test_setup(threads_to_come_are_watched, begin),
         cmocka_unit_test_setup(children_of_threads_that_were_there_are_watched, begin),
-        cmocka_unit_test_setup(nobody_is_watched_twice, begin),
+        cmocka_unit_test_setup(nobody_is_missed_and_nobody_watched_twice, begin),
         cmocka_unit_test_setup(one_thread_only, begin),
         cmocka_unit_test_setup(modify_under_running_threads, begin),
         cmocka_unit_test_setup(neighbours_are_not_mixed_up, begin),

@@ -4,12 +4,10 @@
  *
  * Threads come and go while they are counted. An event goes along to threads that its thread creates later; so a thread
  * that is found in the list, but was created by one that has its event already, has one too, and must not be given
- * another. The two cannot be told apart. So it is done in one go: the list is read, all events are opened, and the list
- * is read again. If it names no new thread, then none was created in between that lives, and everything is right.
- * Otherwise all are closed, and it is tried again; where threads are created all the time, they are stopped for it.
- * Nothing hits meanwhile: events are opened disabled.
- *
- * Threads may hide from a reader of the list while others end. So their number has to be right as well.
+ * another. The two cannot be told apart. So it is done in one go: the list is read, all events are opened, threads are
+ * waited for that are about to create others, and the list is read again. If it names no new thread, then none was
+ * created in between that lives, and everything is right. Otherwise all are closed, and it is tried again; where
+ * threads are created all the time, they are stopped for it. Nothing hits meanwhile: events are opened disabled.
  */
 #include "host/self/perf.h"
 
@@ -21,9 +19,10 @@
 #include <unistd.h>
 
 #include "host/self/internal.h"
+#include "host/self/perf_threads.h"
 #include "host/self/world.h"
 
-enum { TRIES = 16, DIRECTORY = 02000000 | 0200000 /* O_CLOEXEC, O_DIRECTORY */, CLOSE_ON_EXEC = 02000000 };
+enum { TRIES = 8, STOPS = 4 };
 
 static struct perf_event_attr attributes(const struct tl_perf_spec *spec)
 {
@@ -58,109 +57,6 @@ void tl_perf_close(struct tl_perf *perf)
     *perf = (struct tl_perf){0};
 }
 
-/* ---- which threads there are ---- */
-
-struct list {
-    int *tids;
-    size_t count, room;
-};
-
-struct entry { /* of getdents64 */
-    uint64_t inode, offset;
-    uint16_t length;
-    uint8_t type;
-    char name[];
-};
-
-static int number(const char *name)
-{
-    int n = 0;
-    while (*name >= '0' && *name <= '9')
-        n = n * 10 + *name++ - '0';
-    return n;
-}
-
-/* As many as there is room for; how many there are, or -errno. No allocation. */
-static long read_threads(struct list *list)
-{
-    uint64_t buffer[512];
-    long fd = CALL(SYS_openat, AT_CURRENT, "/proc/self/task", DIRECTORY, 0), got = 0;
-    if (fd < 0)
-        return fd;
-    list->count = 0;
-    size_t found = 0;
-    while ((got = CALL(SYS_getdents64, fd, buffer, sizeof buffer)) > 0)
-        for (long at = 0; at < got;) {
-            const struct entry *entry = (const struct entry *)((const char *)buffer + at);
-            at += entry->length;
-            int tid = number(entry->name);
-            if (!tid)
-                continue;
-            if (list->count < list->room)
-                list->tids[list->count++] = tid;
-            found++;
-        }
-    CALL(SYS_close, fd);
-    return got < 0 ? got : (long)found;
-}
-
-/* 0; -EAGAIN: they have changed meanwhile. */
-static int list_threads(struct list *list)
-{
-    long count = tl_world_threads();
-    if (count < 0)
-        return (int)count;
-    if ((size_t)count > list->room) {
-        size_t room = (size_t)count + 64;
-        int *tids = realloc(list->tids, room * sizeof *tids);
-        if (!tids)
-            return -ENOMEM;
-        *list = (struct list){tids, 0, room};
-    }
-    long found = read_threads(list);
-    if (found < 0)
-        return (int)found;
-    return found == count && found == tl_world_threads() ? 0 : -EAGAIN;
-}
-
-static int ascending(const void *a, const void *b)
-{
-    int one = *(const int *)a, other = *(const int *)b;
-    return (one > other) - (one < other);
-}
-
-static bool has_new(const struct list *before, const struct list *now)
-{
-    for (size_t i = 0, k = 0; i < now->count; i++) {
-        while (k < before->count && before->tids[k] < now->tids[i])
-            k++;
-        if (k == before->count || before->tids[k] != now->tids[i])
-            return true;
-    }
-    return false;
-}
-
-uint64_t tl_perf_thread_start(int tid)
-{
-    char path[64] = "/proc/self/task/", text[512], digits[16];
-    size_t at = strlen(path), n = 0;
-    for (int rest = tid; rest > 0 && n < sizeof digits; rest /= 10)
-        digits[n++] = (char)('0' + rest % 10);
-    while (n)
-        path[at++] = digits[--n];
-    memcpy(path + at, "/stat", sizeof "/stat");
-    long fd = tid > 0 ? CALL(SYS_openat, AT_CURRENT, path, CLOSE_ON_EXEC, 0) : -ENOENT;
-    if (fd < 0)
-        return 0;
-    long got = CALL(SYS_read, fd, text, sizeof text - 1);
-    CALL(SYS_close, fd);
-    text[got > 0 ? got : 0] = '\0';
-    const char *field = strrchr(text, ')'); /* of the second; the twenty-second is wanted */
-    for (int i = 0; field && i < 20; i++)
-        field = strchr(field + 1, ' ');
-    return field ? strtoull(field, NULL, 10) : 0;
-}
-
 /* ---- opening ---- */
 
 static int explain(struct tl_error *error, long code, const struct tl_perf_spec *spec)
@@ -189,7 +85,8 @@ static int explain(struct tl_error *error, long code, const struct tl_perf_spec 
     case -ENODEV:
         return tl_fail(error, -ENODEV, "no such CPU, or it is offline");
     case -EAGAIN:
-        return tl_fail(error, -EAGAIN, "threads are being created too fast to follow");
+        return tl_fail(error, -EAGAIN,
+                       "threads are being created too fast to follow, and may not be stopped; try again");
     default:
         return tl_explain(error, (int)code, "the breakpoint cannot be opened");
     }
@@ -212,36 +109,37 @@ static long open_all(const struct tl_perf_spec *spec, const int *tids, size_t co
     return 0;
 }
 
-static long try_threads(const struct tl_perf_spec *spec, struct list *before, struct list *after, struct tl_perf *perf)
+static long try_threads(const struct tl_perf_spec *spec, struct tl_perf_threads *before, struct tl_perf_threads *after,
+                        struct tl_perf *perf)
 {
-    long code = list_threads(before);
+    long code = tl_perf_threads_list(before);
     if (code)
         return code;
     perf->fds = malloc(before->count * sizeof *perf->fds);
     if (!perf->fds)
         return -ENOMEM;
     code = open_all(spec, before->tids, before->count, perf);
+    if (!code && before->count > 1)
+        code = tl_perf_threads_settle(before, spec->fork);
     if (!code)
-        code = list_threads(after);
+        code = tl_perf_threads_list(after);
     if (code)
         return code;
-    qsort(before->tids, before->count, sizeof *before->tids, ascending);
-    qsort(after->tids, after->count, sizeof *after->tids, ascending);
-    return has_new(before, after) ? -EAGAIN : 0;
+    return tl_perf_threads_is_new(before, after) ? -EAGAIN : 0;
 }
 
 /* The same with all other threads stopped: nothing may be allocated meanwhile. */
-static long stop_threads(const struct tl_perf_spec *spec, struct list *list, struct tl_perf *perf)
+static long stop_threads(const struct tl_perf_spec *spec, struct tl_perf_threads *list, struct tl_perf *perf)
 {
     struct tl_world *world;
-    long code = list_threads(list); /* for the room */
+    long code = tl_perf_threads_list(list); /* for the room */
     perf->fds = code && code != -EAGAIN ? NULL : malloc(list->room * sizeof *perf->fds);
     if (!perf->fds)
         return code ? code : -ENOMEM;
     code = tl_world_stop(&world);
     if (code)
-        return code;
-    long found = read_threads(list);
+        return code == -ENOMEM || code == -EMFILE ? code : -EAGAIN;
+    long found = tl_perf_threads_read(list);
     code = found < 0 ? found : (size_t)found > list->count ? -EAGAIN : open_all(spec, list->tids, list->count, perf);
     tl_world_resume(world);
     return code;
@@ -249,13 +147,13 @@ static long stop_threads(const struct tl_perf_spec *spec, struct list *list, str
 
 static long open_threads(const struct tl_perf_spec *spec, struct tl_perf *perf)
 {
-    struct list before = {0}, after = {0};
+    struct tl_perf_threads before = {0}, after = {0};
     long code = -EAGAIN;
     for (int tries = 0; code == -EAGAIN && tries < TRIES; tries++) {
         tl_perf_close(perf);
         code = try_threads(spec, &before, &after, perf);
     }
-    for (int tries = 0; code == -EAGAIN && tries < TRIES; tries++) {
+    for (int tries = 0; code == -EAGAIN && tries < STOPS; tries++) {
         tl_perf_close(perf);
         code = stop_threads(spec, &before, perf);
     }
