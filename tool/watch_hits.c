@@ -87,6 +87,8 @@ static bool is_shown(const struct hit *hit, uint64_t how)
     }
     if (how & TL_WATCHED_BESIDE)
         *is_left = !may_be_accessor(hit);
+    if (how & TL_WATCHED_GUESS)
+        return may_be_accessor(hit);
     return !(how & TL_WATCHED_BESIDE) || !*is_left;
 }
 

@@ -127,13 +127,23 @@ static void hit_by_event(struct look *look, struct tl_watch_spot *spot, bool lat
     look_beside(look, spot, how);
 }
 
-/* The registers do not tell which of them it was. One that is executed is known by the address; of data, what has
- * changed; without a change, the only one that there is. */
+/* Nothing has changed: somebody else may have told of it already; or it was one of these. */
+static void guess(struct look *look, struct tl_watch_spot *spot)
+{
+    struct tl_watched watched = {.how = TL_WATCHED_GUESS};
+    if (claim(spot, &watched) || (!take_value(look, spot, &watched) && !spot->changes_only))
+        report(look, spot, &watched);
+}
+
+/* The registers do not tell which of them it was. One that is executed is known by the address, and the only one that
+ * is not by that; otherwise all that have changed are told, or all that may have been accessed, and whoever reads tells
+ * by the instruction which it was. */
 static void hit_by_register(struct look *look, uint64_t rip)
 {
     struct tl_watch_table *table = look->table;
     struct tl_watch_spot *only = NULL;
-    unsigned data = 0, told = 0;
+    unsigned data = 0;
+    bool has_changed = false;
     for (uint32_t i = 0; i < spot_count(table); i++) {
         struct tl_watch_spot *spot = &table->spots[i];
         if (spot->tag && spot->access & TL_SPOT_EXECUTES && spot->addr == rip) {
@@ -141,23 +151,21 @@ static void hit_by_register(struct look *look, uint64_t rip)
             executed(look, spot, 0);
             return;
         }
-        if (!is_armed_data(spot))
-            continue;
-        data++;
-        only = spot;
+        data += is_armed_data(spot);
+        only = is_armed_data(spot) ? spot : only;
     }
-    for (uint32_t i = 0; i < spot_count(table); i++) {
-        struct tl_watch_spot *spot = &table->spots[i];
-        if (!is_armed_data(spot) || !look_at(look, spot, 0, data == 1))
-            continue;
-        told++;
-        if (data > 1)
-            add(&spot->hits);
-    }
-    if (data == 1)
+    if (data == 1) {
         add(&only->hits);
-    else if (!told)
-        add(&table->vague);
+        look_at(look, only, 0, true);
+        return;
+    }
+    add(&table->vague);
+    for (uint32_t i = 0; i < spot_count(table); i++)
+        if (is_armed_data(&table->spots[i]))
+            has_changed |= look_at(look, &table->spots[i], TL_WATCHED_BESIDE, false);
+    for (uint32_t i = 0; i < spot_count(table) && !has_changed; i++)
+        if (is_armed_data(&table->spots[i]))
+            guess(look, &table->spots[i]);
 }
 
 /* Where the program is, with its registers there. Outside of our memory: as it says. */

@@ -42,6 +42,7 @@ enum { TL_SPOT_READS = 1, TL_SPOT_WRITES = 2, TL_SPOT_EXECUTES = 4 }; /* as TL_A
 /* What an event's program may ask by TL_OP_HOW. */
 enum {
     TL_WATCHED_BESIDE = 1, /* seen on the occasion of another spot's signal */
+    TL_WATCHED_GUESS = 8,  /* nothing has changed: it may have been this spot, or another one */
     TL_WATCHED_CLAIM = 4,  /* the change that a look beside has told of already: it may have been this one's */
     TL_WATCHED_LATE = 2    /* the signal came later than the access: the registers are those of then */
 };
@@ -75,7 +76,7 @@ struct tl_watch_table {
     uint32_t means;  /* enum tl_watch_means */
     uint32_t count;  /* spots in use: those below */
     uint64_t stale;  /* signals of earlier turns */
-    uint64_t vague;  /* BY_REGISTERS: signals of which it could not be told which spot they were about */
+    uint64_t vague;  /* BY_REGISTERS: signals that may have been about several spots */
     uint32_t reads;  /* some spot is watched for reads */
     uint32_t pad[7];
     struct tl_watch_spot spots[TL_WATCH_SPOTS];

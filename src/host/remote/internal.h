@@ -277,6 +277,9 @@ int tl_port_disarm(struct tl_remote *r, struct tl_error *error);
 int tl_disarm(struct tl_remote *r, uint64_t broker, struct tl_error *error);
 void tl_restore_mask(struct tl_remote *r, const struct tl_record *record);
 
+/* watch_registers.c: clear the debug registers that the record tells of. Target stopped. */
+void tl_clear_registers(struct tl_remote *r, const struct tl_record *record);
+
 /* The port: map.c, patch.c, evacuate.c. On the tracer thread. */
 int tl_port_map(struct tl_remote *r, const struct tl_mapping *mappings, size_t count, struct tl_error *error);
 int tl_port_unmap(struct tl_remote *r, const struct tl_mapping *mappings, size_t count, struct tl_error *error);

@@ -75,8 +75,9 @@ struct tl_core_page {
 
 /* PATCH: text; LATE: text that is restored last, when nobody is inside. GATE: a mapping. BROKER: where struct tl_broker
  * stands (src/hit/broker.h); where a thread stands that a guard has sent to sleep is in old_bytes. MASK: a signal mask
- * that a handler's frame on some stack has saved. */
-enum { TL_RECORD_PATCH = 1, TL_RECORD_GATE, TL_RECORD_BROKER, TL_RECORD_MASK, TL_RECORD_LATE };
+ * that a handler's frame on some stack has saved. REGISTERS: debug registers are set, to spots of the struct
+ * tl_watch_table (src/hit/watch.h) that stands there. */
+enum { TL_RECORD_PATCH = 1, TL_RECORD_GATE, TL_RECORD_BROKER, TL_RECORD_MASK, TL_RECORD_LATE, TL_RECORD_REGISTERS };
 struct tl_record {
     uint32_t live; /* written last, cleared first */
     uint32_t kind;

@@ -286,6 +286,11 @@ static void restore_mask(struct residue *x, const struct tl_record *record)
     tl_restore_mask(x->r, record);
 }
 
+static void clear_registers(struct residue *x, const struct tl_record *record)
+{
+    tl_clear_registers(x->r, record);
+}
+
 /* Of the gates in the log, those that are still what we made: wiped on fork, which hardly anything else is. */
 static void confirm_gates(struct residue *x)
 {
@@ -476,6 +481,7 @@ static int clean_once(struct tl_remote *r, bool own, struct tl_error *error)
     if (result == 0)
         result = find_cores(x, error);
     if (result == 0) {
+        each_record(x, TL_RECORD_REGISTERS, 1, clear_registers);
         each_record(x, TL_RECORD_PATCH, 1, restore_text);
         if (!own)
             each_record(x, TL_RECORD_PATCH, 0, restore_text);

@@ -177,6 +177,8 @@ static int arm_all(struct tl_watching *w, const struct tl_watching_means *means,
     for (uint32_t i = 0; i < w->spot_count && result == 0; i++)
         if (read_shadow(w, i))
             result = tl_fail(error, -EFAULT, "nothing is mapped at 0x%llx", (unsigned long long)w->spots[i].addr);
+    if (result == 0 && means->begin)
+        result = means->begin(w, error);
     for (size_t i = 0; i < r->task_count && result == 0; i++)
         if (!r->tasks[i].outside)
             result = arm_thread(w, r->tasks[i].tid, room, error);

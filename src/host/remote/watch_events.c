@@ -52,6 +52,7 @@ static void release(struct tl_watching *w, struct tl_watching_thread *thread, un
 
 static int arm(struct tl_watching *w, struct tl_watching_thread *thread, unsigned *free)
 {
+    tl_remote_step("events");
     for (unsigned k = 0; k < w->carriers; k++) {
         int fd = open_event(w, w->on[k], thread->tid);
         if (fd < 0) {
@@ -106,6 +107,7 @@ static int stop(struct tl_watching *w, struct tl_error *error)
         for (unsigned k = 0; k < w->carriers; k++)
             if (w->threads[i].events[k] >= 0)
                 ioctl(w->threads[i].events[k], PERF_EVENT_IOC_DISABLE, 0);
+    tl_remote_step("events disabled");
     tl_watching_read_events(w);
     for (size_t i = 0; i < w->thread_count; i++)
         release(w, &w->threads[i], 0);

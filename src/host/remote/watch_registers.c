@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { CONTROL = 7, FIELD_BITS = 4, ENABLE_BITS = 2, FIELDS_AT = 16 };
@@ -56,6 +57,7 @@ static int set_register(pid_t tid, unsigned k, const struct tl_watching_spot *sp
         result = poke(tid, CONTROL, control);
     if (result == 0)
         result = poke(tid, k, spot->addr);
+    tl_remote_step("debug register");
     return result ? result : poke(tid, CONTROL, control | fields);
 }
 
@@ -82,6 +84,7 @@ struct job {
     struct tl_watching_thread *thread;
     unsigned number, *free;
     uint64_t value;
+    struct tl_error *error;
 };
 
 static int on_arm(struct tl_remote *r, void *argument)
@@ -95,7 +98,6 @@ static int on_arm(struct tl_remote *r, void *argument)
     for (unsigned n = 0; n < TL_HWBP_REGISTERS && k < job->w->carriers && result == 0; n++) {
         if (is_enabled(control, n))
             continue;
-        tl_remote_step("debug register");
         result = set_register(thread->tid, n, &job->w->spots[job->w->on[k]]);
         if (result)
             break;
@@ -104,6 +106,24 @@ static int on_arm(struct tl_remote *r, void *argument)
     }
     *job->free = k;
     return result == 0 && k < job->w->carriers ? -ENOSPC : result;
+}
+
+static int on_begin(struct tl_remote *r, void *argument)
+{
+    struct job *job = argument;
+    uint64_t offset = (uint64_t)((const uint8_t *)job->w->table - (const uint8_t *)r->area);
+    struct tl_record record = {
+        .kind = TL_RECORD_REGISTERS, .addr = r->area_addr + offset, .size = sizeof(struct tl_watch_table)};
+    int result = tl_log_room(r, 1, job->error);
+    if (result == 0 && !(job->w->record = tl_log_add(r, &record)))
+        result = -ENOSPC;
+    return result;
+}
+
+static int begin(struct tl_watching *w, struct tl_error *error)
+{
+    struct job job = {.w = w, .error = error};
+    return tl_on_tracer(w->r, on_begin, &job);
 }
 
 static int arm(struct tl_watching *w, struct tl_watching_thread *thread, unsigned *free)
@@ -118,6 +138,7 @@ static int on_release(struct tl_remote *r, void *argument)
     int n, result = 0;
     (void)r;
     while (result == 0 && (n = register_of(job->thread, job->number)) >= 0) {
+        tl_remote_step("debug register back");
         result = clear_register(job->thread->tid, (unsigned)n);
         job->thread->mine &= (uint8_t) ~(1u << n);
     }
@@ -165,8 +186,33 @@ static int stop(struct tl_watching *w, struct tl_error *error)
         return result == -ESRCH ? 0 : tl_fail(error, result, "%s", w->r->last.text);
     for (size_t i = 0; i < w->thread_count; i++)
         release(w, &w->threads[i], 0);
+    if (w->record)
+        w->record->live = 0;
+    w->record = NULL;
     w->r->port.resume(w->r);
     return 0;
+}
+
+static bool is_spot(const struct tl_watch_table *table, uint64_t addr)
+{
+    bool found = false;
+    for (uint32_t i = 0; i < TL_WATCH_SPOTS && i < table->count; i++)
+        found |= table->spots[i].addr == addr;
+    return found;
+}
+
+void tl_clear_registers(struct tl_remote *r, const struct tl_record *record)
+{
+    struct tl_watch_table *table = malloc(sizeof *table);
+    bool is_there = table && record->size == sizeof *table && tl_mem_read(r, record->addr, table, sizeof *table) == 0;
+    for (size_t i = 0; i < r->task_count && is_there; i++) {
+        pid_t tid = r->tasks[i].tid;
+        uint64_t control, addr;
+        for (unsigned k = 0; k < TL_HWBP_REGISTERS && peek(tid, CONTROL, &control) == 0; k++)
+            if (is_enabled(control, k) && peek(tid, k, &addr) == 0 && is_spot(table, addr))
+                clear_register(tid, k);
+    }
+    free(table);
 }
 
 static int on_look(struct tl_remote *r, void *argument)
@@ -194,6 +240,7 @@ unsigned tl_watching_set_by_ptrace(struct tl_watching *w, pid_t tid)
 
 const struct tl_watching_means tl_watching_by_registers = {.kind = TL_WATCH_BY_REGISTERS,
                                                            .name = "debug register",
+                                                           .begin = begin,
                                                            .arm = arm,
                                                            .release = release,
                                                            .move = move,

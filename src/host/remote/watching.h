@@ -46,6 +46,7 @@ struct tl_watching {
     uint32_t next;
     unsigned oldest; /* the carrier whose spot has been on longest */
     uint64_t turns, began, ended, turn_at, look_at;
+    struct tl_record *record; /* REGISTERS: that they are set */
     struct tl_watching_thread *threads;
     size_t thread_count, thread_room;
     char why[200];
@@ -56,6 +57,8 @@ struct tl_watching_means {
     enum tl_watch_means kind;
     const char *name;
     bool counts;
+    /* Before the first one, target stopped; NULL: nothing to do. */
+    int (*begin)(struct tl_watching *w, struct tl_error *error);
     /* The carriers of one thread, as w->on says, target stopped. 0; -ENOSPC, with *free: so many carriers were to be
      * had, and are; -ESRCH; -EACCES, -EPERM, -ENOSYS: not to be used at all. */
     int (*arm)(struct tl_watching *w, struct tl_watching_thread *thread, unsigned *free);
