@@ -10,6 +10,8 @@
 #include <stddef.h>
 #include <cmocka.h>
 
+#include "../skip.h"
+
 #include "world.h"
 
 extern struct world hits_world;

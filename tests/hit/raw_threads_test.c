@@ -34,7 +34,7 @@ static void check(uint64_t fs_base, uint32_t tid)
     hits_world.area->tid_offset = TID;
     if (!(hits_world.area->flags & TL_HIT_FSGSBASE)) {
         world_free(&hits_world);
-        skip();
+        SKIP_BECAUSE("this processor or kernel has no rdfsbase");
     }
     ended = 0;
     int flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_SETTLS;

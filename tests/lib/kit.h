@@ -12,6 +12,8 @@
 
 #include <cmocka.h>
 
+#include "../skip.h"
+
 #include "trapline/trapline.h"
 
 /* Functions of assembler, so that each instruction is known; see sites.S. */

@@ -15,6 +15,8 @@
 
 #include <cmocka.h>
 
+#include "../skip.h"
+
 #include "host/remote/internal.h"
 #include "targets/progress.h"
 

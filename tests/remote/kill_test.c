@@ -125,7 +125,7 @@ static void a_go_program(void **state)
 {
     (void)state;
     if (!program("worker-go"))
-        skip();
+        SKIP_BECAUSE("there was no Go compiler");
     at_every_step("worker-go", NULL, false);
 }
 

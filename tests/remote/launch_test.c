@@ -29,7 +29,7 @@ static uint64_t rip_of(struct tl_remote *r)
 static void runs_as_if_alone(const char *name)
 {
     if (!program(name))
-        skip();
+        SKIP_BECAUSE("the compiler for it was not there");
     char *const *argv = ARGV(program(name), "one", "two words");
     struct tl_remote *r;
     struct tl_error error;
@@ -79,7 +79,7 @@ static void a_go_program(void **state)
     struct tl_remote *r;
     struct tl_error error;
     if (!program("worker-go"))
-        skip();
+        SKIP_BECAUSE("there was no Go compiler");
     target_page(&t);
     assert_int_equal(tl_remote_launch(ARGV(program("worker-go")), &r, &error), 0);
     t.pid = r->pid;

@@ -81,7 +81,7 @@ static void memory_that_is_locked(void **state)
     target_fork(&t, locks_everything);
     if (t.progress->errors) {
         target_end(&t);
-        skip();
+        SKIP_BECAUSE("memory cannot be locked here");
     }
     target_baseline(&t);
     struct tl_remote *r = open_target(&t);
@@ -122,7 +122,7 @@ static void no_mappings(void **state)
     FILE *file = fopen("/proc/sys/vm/max_map_count", "re");
     long most = 0;
     if (!file || fscanf(file, "%ld", &most) != 1 || most > 70000)
-        skip();
+        SKIP_BECAUSE("vm.max_map_count is more than a test can use up");
     fclose(file);
     for (uint64_t spare = 0; spare <= 24; spare += 8) {
         target_page(&t);

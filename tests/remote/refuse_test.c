@@ -57,7 +57,7 @@ static void a_kernel_thread(void **state)
     bool kernel = status && strstr(status, "kthreadd");
     free(status);
     if (!kernel)
-        skip(); /* a container */
+        SKIP_BECAUSE("no kernel threads are to be seen (a container)");
     refused(2, -EPERM, "kernel thread");
 }
 
@@ -67,7 +67,7 @@ static void somebody_elses(void **state)
     struct target t;
     int status;
     if (geteuid() != 0)
-        skip();
+        SKIP_BECAUSE("only root can be somebody else");
     target_fork(&t, idle);
     pid_t child = fork();
     if (child == 0) {
@@ -218,10 +218,8 @@ static void one_of_32_bits(void **state)
         waitpid(child, NULL, 0);
     }
     unlink(path);
-    if (!runs) {
-        print_message("             this kernel runs no 32-bit programs\n");
-        skip();
-    }
+    if (!runs)
+        SKIP_BECAUSE("this kernel runs no 32-bit programs");
 }
 
 int main(int argc, char **argv)

@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "kit.h"
+#include "../skip.h"
 
 static void without_ptrace_threads_have_to_come_later(void **unused);
 static void a_helper_that_is_killed_is_a_refusal(void **unused);
@@ -87,7 +88,7 @@ static void in_a_child(int (*work)(void))
         _exit(work());
     assert_int_equal(waitpid(pid, &status, 0), pid);
     if (WIFEXITED(status) && WEXITSTATUS(status) == SKIPPED)
-        skip();
+        SKIP_BECAUSE("it takes root, and leave to trace");
     assert_int_equal(status, 0);
 }
 

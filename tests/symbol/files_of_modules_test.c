@@ -177,7 +177,7 @@ static void a_program_in_another_root_is_found(void **state)
     char root[] = "/tmp/trapline-root-XXXXXX", path[64], decoy[72];
     struct program program;
     if (geteuid() != 0)
-        skip();
+        SKIP_BECAUSE("only root can change the root directory");
     assert_non_null(mkdtemp(root));
     snprintf(path, sizeof path, "%s/program", root);
     copy_file(fixture("static"), path);

@@ -13,6 +13,8 @@
 
 #include <cmocka.h>
 
+#include "../skip.h"
+
 #include "symbol/symbol.h"
 
 #define LIBC "/lib/x86_64-linux-gnu/libc.so.6"

@@ -80,7 +80,8 @@ def notes(core):
 def dumped(command, *before):
     """Where the instruction pointer is in the program, by the core that `command` of faults leaves."""
     directory = tempfile.mkdtemp(dir=WORK)
-    subprocess.run([*before, target("faults"), command], cwd=directory, stdin=subprocess.DEVNULL,
+    env = {**os.environ, "ASAN_OPTIONS": "disable_coredump=0"}  # a sanitized tool would forbid its children to leave one
+    subprocess.run([*before, target("faults"), command], cwd=directory, stdin=subprocess.DEVNULL, env=env,
                    stdout=subprocess.DEVNULL, timeout=PATIENCE,
                    preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CORE, (1 << 30, 1 << 30)))
     cores = os.listdir(directory)
