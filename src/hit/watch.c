@@ -213,7 +213,16 @@ static bool is_own_access(const struct tl_broker_tables *tables, const struct tl
     return !before || before->end != rip;
 }
 
-/* The stack that this takes is asked of the program's handler stack only here. */
+/* In a function of its own: the copy is gone when the rest takes its own share of the program's stack. */
+static __attribute__((noinline)) void take_mapped(struct tl_hit_regs *regs, const struct tl_broker_tables *tables,
+                                                  const struct tl_notification *note)
+{
+    struct tl_context mapped;
+    TL_COPY(&mapped, &note->frame->context);
+    map_back(tables, note->range, &mapped);
+    take_registers(regs, &mapped);
+}
+
 static __attribute__((noinline)) void hit(struct tl_watch_table *table, struct tl_watch_spot *spot, bool late,
                                           const struct tl_broker_tables *tables, const struct tl_notification *note)
 {
@@ -222,12 +231,9 @@ static __attribute__((noinline)) void hit(struct tl_watch_table *table, struct t
     look.table = table;
     look.area = (struct tl_hit_control *)((char *)table - table->offset);
     look.by_kernel = table->reads || context->mask & TL_LOAD_BITS;
-    if (tl_trap_is_ours(tables, context->rip)) {
-        struct tl_context mapped;
-        TL_COPY(&mapped, context);
-        map_back(tables, note->range, &mapped);
-        take_registers(&look.regs, &mapped);
-    } else
+    if (tl_trap_is_ours(tables, context->rip))
+        take_mapped(&look.regs, tables, note);
+    else
         take_registers(&look.regs, context);
     if (spot)
         hit_by_event(&look, spot, late);

@@ -11,7 +11,7 @@ import subprocess
 import sys
 
 STACK_MAX = 512
-GUARD_MAX, SIGNAL_MAX = 896, 896
+GUARD_MAX, SIGNAL_MAX, WATCH_MAX = 896, 896, 1536
 LEAVES = {"tl_notify": 32}  # aligns the stack, and calls what is not ours
 HOOK_PUSHES = 8 * 3  # rcx, the site, the way back; see src/probe/hook.c
 STRING = re.compile(r"%es:\(%rdi\)|%ds:\(%rsi\)")
@@ -111,8 +111,12 @@ def main():
     if guard > GUARD_MAX or signal > SIGNAL_MAX:
         problems.append("a guard uses %d bytes of stack, a signal %d, more than %d and %d"
                         % (guard, signal, GUARD_MAX, SIGNAL_MAX))
-    print("functions %d, stack of a hit %d bytes, of a claim %d, of a guard %d, of a signal %d"
-          % (len(found), stack, claim, guard, signal))
+    LEAVES["tl_notify"] += deepest(found, "tl_watch_notify")
+    watch = deepest(found, "tl_broker_entry") - 8
+    if watch > WATCH_MAX:
+        problems.append("a watch's signal uses %d bytes of stack, more than %d" % (watch, WATCH_MAX))
+    print("functions %d, stack of a hit %d bytes, of a claim %d, of a guard %d, of a signal %d, of a watch's %d"
+          % (len(found), stack, claim, guard, signal, watch))
     print("\n".join(problems))
     return 1 if problems else 0
 
