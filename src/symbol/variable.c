@@ -222,7 +222,7 @@ static void describe(const struct search *search, size_t index, const struct can
         if (i == index || !as_good(search, &list[i], best))
             continue;
         other_module |= list[i].module != c->module;
-        same_name |= !strcmp(list[i].name, c->name);
+        same_name |= list[i].module == c->module && !strcmp(list[i].name, c->name);
         same_base |= list[i].file && c->file && list[i].module == c->module && strcmp(list[i].file, c->file) != 0 &&
                      !strcmp(tl_base_name(list[i].file), tl_base_name(c->file));
     }

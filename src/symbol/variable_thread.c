@@ -13,22 +13,56 @@
 #include "symbol/variables.h"
 
 struct slots {
+    const struct tl_modules *modules;
     struct tl_object *object;
     bool has_offset, has_number;
     uint64_t offset_slot, offset_in_block, number_slot;
 };
 
+struct definition {
+    const char *name;
+    bool found;
+};
+
+static void note_definition(void *context, const struct symbol *symbol)
+{
+    struct definition *definition = context;
+    definition->found |= symbol->type == STT_TLS && symbol->global && symbol->length == strlen(definition->name) &&
+                         !memcmp(symbol->name, definition->name, symbol->length);
+}
+
+/* Whether a slot for this symbol is about the object's own block: it is not where another module has one of that name,
+ * which may have been taken instead. */
+static bool is_own(const struct slots *slots, const Elf64_Sym *symbol, const char *name)
+{
+    struct definition definition = {.name = name};
+    if (symbol->st_shndx == SHN_UNDEF)
+        return false;
+    if (ELF64_ST_BIND(symbol->st_info) == STB_LOCAL || ELF64_ST_VISIBILITY(symbol->st_other) != STV_DEFAULT)
+        return true;
+    for (size_t i = 0; i < slots->modules->count; i++) {
+        struct tl_object *other = slots->modules->modules[i].object;
+        if (other && other != slots->object)
+            object_each_symbol(other, note_definition, &definition);
+    }
+    return !definition.found;
+}
+
 static int note_slot(void *context, const Elf64_Rela *entry, const Elf64_Shdr *section)
 {
     struct slots *slots = context;
     const char *name;
+    uint32_t type = ELF64_R_TYPE(entry->r_info);
+    if (type != R_X86_64_TPOFF64 && type != R_X86_64_DTPMOD64)
+        return 0;
     const Elf64_Sym *symbol = object_relocation_symbol(slots->object, entry, section, &name);
-    bool is_own = symbol ? symbol->st_shndx != SHN_UNDEF : ELF64_R_SYM(entry->r_info) == 0;
-    if (is_own && ELF64_R_TYPE(entry->r_info) == R_X86_64_TPOFF64) {
+    if (symbol ? !is_own(slots, symbol, name) : ELF64_R_SYM(entry->r_info) != 0)
+        return 0;
+    if (type == R_X86_64_TPOFF64) {
         slots->has_offset = true;
         slots->offset_slot = entry->r_offset;
         slots->offset_in_block = (symbol ? symbol->st_value : 0) + (uint64_t)entry->r_addend;
-    } else if (is_own && ELF64_R_TYPE(entry->r_info) == R_X86_64_DTPMOD64) {
+    } else {
         slots->has_number = true;
         slots->number_slot = entry->r_offset;
     }
@@ -91,7 +125,7 @@ int tl_modules_thread_local(const struct tl_modules *modules, const struct tl_va
 {
     const struct tl_module *module = variable->module;
     struct host host = {read, context};
-    struct slots slots = {.object = module->object};
+    struct slots slots = {.modules = modules, .object = module->object};
     uint64_t offset, number, block;
     if (module->is_exe && offset_of_program(module->object, &offset)) {
         *addr = fs_base + offset + variable->file_addr;
