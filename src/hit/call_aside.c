@@ -30,7 +30,7 @@ static ON_HIT __attribute__((noinline)) void run_on(struct tl_call_record *recor
 
 bool ON_HIT tl_call_aside(void (*function)(void *argument), void *argument)
 {
-    struct tl_call_frame frame;
+    struct tl_call_frame frame = {.mark = 0};
     struct tl_call_record *record = tl_call_self;
     if (record->frame) {
         record = tl_call_claim(record, &frame);
