@@ -1,105 +1,74 @@
 /* SPDX-License-Identifier: MIT
  *
- * loop SITE CALLS [THREADS]: call a tiny function again and again, and print "wall W cpu C", what a call took in
- * nanoseconds: of time, and of the thread's processor time, which what else the machine does disturbs less. Each is the
- * median of several rounds of CALLS calls. With THREADS, so many threads do the same at once, each on a processor of
- * its own, and the slowest one's medians are printed.
+ * loop SITE CALLS ROUNDS [uprobe|uretprobe TWIN_CALLS]: call tiny functions again and again, and print what calls took
+ * beyond calls of the bare function: of site_SITE (slices of CALLS), of the pads by hand, and of twin_SITE (of
+ * TWIN_CALLS), which the kernel probes. Lines of "loop: NAME wall W cpu C", nanoseconds; see lines.h. `bare` is a call
+ * of the bare function itself.
  */
-#include <pthread.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-enum { ROUNDS = 11, THREADS_MAX = 64 };
+#include "lines.h"
+#include "uprobe.h"
 
-long site_step(long, long), site_emulated(long, long), site_nop5(long, long);
+enum { BARE_CALLS = 2000 };
 
-static const struct {
+typedef long function(long, long);
+#define FUNCTIONS(kind) function site_##kind, twin_##kind, bare_##kind, f1_##kind, f2_##kind;
+FUNCTIONS(step)
+FUNCTIONS(emulated)
+FUNCTIONS(nop5)
+
+enum { BARE, SITE, F1, F2, TWIN, LINES };
+#define KIND(kind)                                                                                                     \
+    {                                                                                                                  \
+#kind,                                                                                                         \
+        {                                                                                                              \
+            bare_##kind, site_##kind, f1_##kind, f2_##kind, twin_##kind                                                \
+        }                                                                                                              \
+    }
+static const struct kind {
     const char *name;
-    long (*call)(long, long);
-} sites[] = {{"step", site_step}, {"emulated", site_emulated}, {"nop5", site_nop5}};
+    function *functions[LINES];
+} kinds[] = {KIND(step), KIND(emulated), KIND(nop5)};
 
-struct job {
-    pthread_t thread;
-    int processor; /* -1: any */
-    long (*call)(long, long);
-    long calls;
-    pthread_barrier_t *start;
-    double wall, cpu;
-};
-
-static double now(clockid_t clock)
+static void call(const struct line *line)
 {
-    struct timespec time;
-    clock_gettime(clock, &time);
-    return (double)time.tv_sec * 1e9 + (double)time.tv_nsec;
-}
-
-static int ascending(const void *left, const void *right)
-{
-    const double *a = left, *b = right;
-    return (*a > *b) - (*a < *b);
-}
-
-static double median(double *rounds)
-{
-    qsort(rounds, ROUNDS, sizeof *rounds, ascending);
-    return rounds[ROUNDS / 2];
-}
-
-static void *run(void *argument)
-{
-    struct job *job = argument;
-    if (job->processor >= 0) {
-        cpu_set_t set;
-        CPU_ZERO(&set);
-        CPU_SET((size_t)job->processor, &set);
-        sched_setaffinity(0, sizeof set, &set);
-    }
-    double wall[ROUNDS], cpu[ROUNDS];
-    pthread_barrier_wait(job->start);
-    for (int i = 0; i < ROUNDS; i++) {
-        double start = now(CLOCK_MONOTONIC), cpu_start = now(CLOCK_THREAD_CPUTIME_ID);
-        for (long k = 0; k < job->calls; k++)
-            job->call(k, i);
-        cpu[i] = (now(CLOCK_THREAD_CPUTIME_ID) - cpu_start) / (double)job->calls;
-        wall[i] = (now(CLOCK_MONOTONIC) - start) / (double)job->calls;
-    }
-    job->wall = median(wall);
-    job->cpu = median(cpu);
-    return NULL;
+    function *const *called = line->subject;
+    for (long k = 0; k < (long)line->turns; k++)
+        (*called)(k, 1);
 }
 
 int main(int argc, char **argv)
 {
-    struct job jobs[THREADS_MAX] = {{.call = NULL}};
-    long calls = argc > 2 ? atol(argv[2]) : 0, threads = argc > 3 ? atol(argv[3]) : 1;
-    for (size_t i = 0; argc > 1 && i < sizeof sites / sizeof *sites; i++)
-        if (!strcmp(argv[1], sites[i].name))
-            jobs[0].call = sites[i].call;
-    if (!jobs[0].call || calls < 1 || threads < 1 || threads > THREADS_MAX) {
-        fputs("usage: loop step|emulated|nop5 CALLS [THREADS]\n", stderr);
+    const struct kind *kind = NULL;
+    long calls = argc > 2 ? atol(argv[2]) : 0, rounds = argc > 3 ? atol(argv[3]) : 0;
+    bool entry = argc == 6 && !strcmp(argv[4], "uprobe"), returns = argc == 6 && !strcmp(argv[4], "uretprobe");
+    long twin = entry || returns ? atol(argv[5]) : 0;
+    for (size_t i = 0; argc > 1 && i < sizeof kinds / sizeof *kinds; i++)
+        if (!strcmp(argv[1], kinds[i].name))
+            kind = &kinds[i];
+    if (!kind || calls < 1 || rounds < 1 || (argc > 4 && twin < 1)) {
+        fputs("usage: loop step|emulated|nop5 CALLS ROUNDS [uprobe|uretprobe TWIN_CALLS]\n", stderr);
         return 2;
     }
-    pthread_barrier_t start;
-    pthread_barrier_init(&start, NULL, (unsigned)threads);
-    for (int i = 0; i < threads; i++)
-        jobs[i] =
-            (struct job){.processor = threads > 1 ? i : -1, .call = jobs[0].call, .calls = calls, .start = &start};
-    /* The first job is the main thread's own: some tracers know only this thread. */
-    for (int i = 1; i < threads; i++)
-        if (pthread_create(&jobs[i].thread, NULL, run, &jobs[i]))
-            return 1;
-    run(&jobs[0]);
-    for (int i = 1; i < threads; i++) {
-        pthread_join(jobs[i].thread, NULL);
-        if (jobs[i].wall > jobs[0].wall)
-            jobs[0].wall = jobs[i].wall;
-        if (jobs[i].cpu > jobs[0].cpu)
-            jobs[0].cpu = jobs[i].cpu;
+    if (twin && !uprobe_self((uintptr_t)kind->functions[TWIN], returns))
+        return 77;
+    struct line lines[LINES] = {[BARE] = {.name = "bare", .turns = BARE_CALLS, .base = -1},
+                                [SITE] = {.name = "site", .turns = (uint64_t)calls},
+                                [F1] = {.name = "f1", .turns = BARE_CALLS},
+                                [F2] = {.name = "f2", .turns = BARE_CALLS},
+                                [TWIN] = {.name = "twin", .turns = (uint64_t)twin}};
+    size_t count = twin ? LINES : TWIN;
+    for (size_t i = 0; i < count; i++) {
+        lines[i].slice = call;
+        lines[i].subject = &kind->functions[i];
     }
-    printf("wall %.3f cpu %.3f\n", jobs[0].wall, jobs[0].cpu);
+    lines_measure(lines, count, (unsigned)rounds);
+    for (size_t i = 0; i < count; i++)
+        printf("loop: %s wall %.3f cpu %.3f\n", lines[i].name, lines_figure(lines, i, false),
+               lines_figure(lines, i, true));
+    lines_free(lines, count);
     return 0;
 }

@@ -2,11 +2,8 @@
 """Running subjects and keeping figures."""
 import os
 import re
-import statistics
 import subprocess
 import time
-
-RUNS, BARE_CALLS = 5, 1000000
 
 
 class Unavailable(Exception):
@@ -28,13 +25,18 @@ def run(command, timeout=120, errors=subprocess.PIPE, **options):
     return done.stdout
 
 
-def figure(text, clock="cpu"):
-    """What a loop printed, among what its tracer printed: nanoseconds a call, by the thread's processor time or by
-    time on the wall."""
-    found = re.search(r"wall ([\d.]+) cpu ([\d.]+)", text)
+def figures(text, clock="cpu"):
+    """What a loop printed, among what its tracer printed: nanoseconds a call by name, by the thread's processor time
+    or by time on the wall."""
+    found = re.findall(r"loop: (\w+) wall (-?[\d.]+) cpu (-?[\d.]+)", text)
     if not found:
         raise Unavailable("the loop printed no figure")
-    return float(found.group(1 if clock == "wall" else 2))
+    return {name: float(wall if clock == "wall" else cpu) for name, wall, cpu in found}
+
+
+def named(text):
+    """Lines of `name value`."""
+    return {name: float(value) for name, value in (line.split() for line in text.splitlines())}
 
 
 def milliseconds(function):
@@ -72,22 +74,14 @@ def target(text, value, good):
 
 
 class Loop:
-    """The program that calls a tiny function; see loop.c."""
+    """The program that calls tiny functions, bare, probed and with pads by hand, all in turns; see loop.c."""
 
     def __init__(self, program):
         self.program = program
 
-    def once(self, site, calls, before=(), threads=1, clock="cpu"):
-        return figure(run([*before, self.program, site, calls, threads]), clock)
+    def command(self, site, calls, rounds, *twin):
+        return [self.program, site, calls, rounds, *twin]
 
-    def per_call(self, site, calls, before, runs=RUNS, **options):
-        """(bare, probed): medians of runs, taken in turns."""
-        bare, probed = [], []
-        for _ in range(runs):
-            bare.append(self.once(site, BARE_CALLS, **options))
-            probed.append(self.once(site, calls, before, **options))
-        return statistics.median(bare), statistics.median(probed)
-
-    def per_hit(self, *arguments, **options):
-        bare, probed = self.per_call(*arguments, **options)
-        return probed - bare
+    def measure(self, site, calls, rounds, before=(), twin=(), clock="cpu"):
+        """{line: nanoseconds beyond the bare function}; `twin` is what the kernel is to do with the site's twin."""
+        return figures(run([*before, *self.command(site, calls, rounds, *twin)]), clock)

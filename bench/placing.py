@@ -63,15 +63,22 @@ def place_and_remove(trapline, crowd, count):
     return placed, (in_place - start) * 1e3, stopped, (removed - removing) * 1e3, crowd.missing()
 
 
-def medians(trapline, crowd, count, runs):
-    rows = [place_and_remove(trapline, crowd, count) for _ in range(runs)]
-    median = statistics.median
-    return {"placed": rows[0][0], "place": median(row[1] for row in rows), "remove": median(row[3] for row in rows),
-            "stopped placing": median(row[2][0] for row in rows), "stopped removing": median(row[4][0] for row in rows)}
-
-
 def curve(trapline, crowd, runs):
-    return {count: medians(trapline, crowd, count, runs) for count in GLOBS}
+    """{count: figures}: medians of turns. Where there is more than one probe, what it takes beyond the one of the same
+    turn."""
+    turns = []
+    for _ in range(runs):
+        turns.append({count: place_and_remove(trapline, crowd, count) for count in GLOBS})
+    rows = {}
+    for count in GLOBS:
+        beyond = [(turn[count], turn[1] if count > 1 else (0, 0, None, 0, None)) for turn in turns]
+        median = statistics.median
+        rows[count] = {"placed": turns[0][count][0],
+                       "place": median(row[1] - one[1] for row, one in beyond),
+                       "remove": median(row[3] - one[3] for row, one in beyond),
+                       "stopped placing": median(row[2][0] for row, _ in beyond),
+                       "stopped removing": median(row[4][0] for row, _ in beyond)}
+    return rows
 
 
 def uprobe_multi(build, crowd, count):
