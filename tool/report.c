@@ -316,7 +316,7 @@ static size_t show_held(struct report *report, uint64_t bound, const struct hurr
 }
 
 /* The first failure is said. That nobody reads on is none: who closes the pipe has seen enough. */
-static void flush(struct report *report)
+void report_flush(struct report *report)
 {
     if ((!fflush(report->out) && !ferror(report->out)) || report->write_failed)
         return;
@@ -341,7 +341,7 @@ size_t report_poll(struct report *report, const volatile sig_atomic_t *interrupt
     if (!report->options->follow && report->sources)
         events = tl_reader_poll(report->sources->reader, show_in_time, &hurry);
     if (events)
-        flush(report);
+        report_flush(report);
     return events;
 }
 
@@ -421,7 +421,7 @@ void report_end(struct report *report, struct source *source)
     if (*at)
         *at = source->next;
     free_source(source);
-    flush(report);
+    report_flush(report);
 }
 
 void report_finish(struct report *report)
@@ -445,7 +445,7 @@ void report_finish(struct report *report)
                  (unsigned long long)totals->damaged);
     if (totals->unfinished)
         complain("%llu hits were cut off by a longjmp or by the program's end", (unsigned long long)totals->unfinished);
-    flush(report);
+    report_flush(report);
 }
 
 void report_close(struct report *report)

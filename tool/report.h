@@ -88,6 +88,8 @@ void report_end(struct report *report, struct source *source);
 size_t report_poll(struct report *report, const volatile sig_atomic_t *interrupted, uint64_t deadline_ns);
 /* Whether there is no point in going on: -n is reached, or nobody reads us. */
 bool report_is_full(const struct report *report);
+/* What was shown goes out now. */
+void report_flush(struct report *report);
 /* After all sources have ended: the tables, the summary. */
 void report_finish(struct report *report);
 void report_close(struct report *report); /* a zeroed one is allowed */

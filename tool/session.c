@@ -28,16 +28,16 @@ struct session {
     bool gone; /* the target has ended, and with -f all that came from it */
 };
 
-static volatile sig_atomic_t interrupted;
+volatile sig_atomic_t session_interrupted;
 
 static void on_signal(int signal)
 {
-    interrupted = signal;
+    session_interrupted = signal;
 }
 
 /* Handlers rather than SIG_IGN: a command that is launched gets the default dispositions back. SA_RESTART: a line that
  * is being written to a slow reader is not torn; the wait for events ends at a signal all the same. */
-static void catch_signals(void)
+void session_catch_signals(void)
 {
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
     static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE};
@@ -73,7 +73,7 @@ static void follow_events(struct session *session)
     const struct options *options = session->options;
     uint64_t deadline = options->seconds > 0 ? tl_now() + (uint64_t)(options->seconds * 1e9) : UINT64_MAX;
     int wait = 0;
-    while (!interrupted && !session->gone && !report_is_full(&session->report)) {
+    while (!session_interrupted && !session->gone && !report_is_full(&session->report)) {
         uint64_t now = tl_now();
         if (now >= deadline)
             break;
@@ -82,7 +82,7 @@ static void follow_events(struct session *session)
             wait = (int)left_ms;
         if (processes_poll(&session->processes, wait, &session->gone) == -EINTR)
             break;
-        size_t events = report_poll(&session->report, &interrupted, deadline);
+        size_t events = report_poll(&session->report, &session_interrupted, deadline);
         /* A burst is followed closely; when nothing happens, looking costs nothing. */
         wait = events ? BUSY_WAIT_MS : wait * 2 > IDLE_WAIT_MS ? IDLE_WAIT_MS : wait * 2 + 1;
     }
@@ -96,10 +96,10 @@ static int exit_status(struct session *session)
     bool ended = false;
     if (session->options->pid)
         return session->processes.stuck ? EXIT_FAILED : EXIT_FINE;
-    while (!ended && !interrupted)
+    while (!ended && !session_interrupted)
         ended = processes_await_first(&session->processes, &status);
     if (!ended)
-        return SIGNAL_EXIT + interrupted;
+        return SIGNAL_EXIT + session_interrupted;
     return WIFSIGNALED(status) ? SIGNAL_EXIT + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
@@ -120,7 +120,7 @@ int session_run(const struct options *options, enum work work)
 {
     struct session session = {.options = options, .work = work};
     const struct watches *watches = work == WORK_WATCH ? &session.watches : NULL;
-    catch_signals();
+    session_catch_signals();
     int status = parse_specs(&session);
     session.processes = (struct processes){.options = options,
                                            .specs = (const struct tl_spec *const *)session.specs,

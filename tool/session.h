@@ -8,6 +8,12 @@
 
 #include "report.h"
 
+#include <signal.h>
+
+/* From here on the signals that mean "that is enough" are noted: session_interrupted says which. */
+void session_catch_signals(void);
+extern volatile sig_atomic_t session_interrupted;
+
 /* Run the whole command. Returns the exit status. */
 int session_run(const struct options *options, enum work work);
 

@@ -22,7 +22,7 @@ ORDER = [
     ["src/hit"],
     ["src/spec"],
     ["src/probe", "src/hwbp"],
-    ["src/host/fake", "src/host/remote", "src/host/self", "src/host/ring0"],
+    ["src/host/fake", "src/host/remote", "src/host/self", "src/host/machine", "src/host/ring0"],
     ["src/trace"],
     ["lib", "tool"],
 ]
