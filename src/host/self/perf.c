@@ -79,6 +79,8 @@ static int explain(struct tl_error *error, long code, const struct tl_perf_spec 
         return tl_fail(error, -ENOSYS, "this kernel has no perf events, or seccomp refuses perf_event_open");
     case -E2BIG:
     case -EINVAL:
+        if (!spec->tag)
+            return tl_fail(error, -EINVAL, "the kernel refuses this breakpoint: code of its own where it may not stop");
         return tl_fail(error, -ENOSYS, "this kernel has no breakpoint events that raise signals (Linux 5.13)");
     case -ESRCH:
         return tl_fail(error, -ESRCH, "no such thread in this process");
