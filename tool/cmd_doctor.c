@@ -3,6 +3,7 @@
  * trapline doctor: what works here, and for each "no" the one setting that would change it.
  */
 #include "commands.h"
+#include "doctor.h"
 #include "options.h"
 
 #include "host/remote/remote.h"
@@ -26,14 +27,6 @@
 #ifndef MFD_EXEC
 #define MFD_EXEC 0x0010U
 #endif
-
-/* The verdict on one thing. */
-struct finding {
-    const char *name;
-    bool ok;
-    char found[160];
-    char change[160]; /* what to do about a "no" */
-};
 
 /* Can we attach to a process of our own that is not our child's child: what -p needs. Tried, not deduced. */
 static void check_ptrace(struct finding *finding)
@@ -154,8 +147,10 @@ int cmd_doctor(int argc, char **argv)
         complain("doctor takes no arguments");
         return EXIT_USAGE;
     }
-    static void (*const checks[])(struct finding *) = {check_ptrace,   check_code_memory, check_memory_reads,
-                                                       check_mappings, check_processor,   check_clock};
+    static void (*const checks[])(struct finding *) = {check_kernel,         check_ptrace,       check_code_memory,
+                                                       check_memory_reads,   check_mappings,     check_processor,
+                                                       check_clock,          check_watch_events, check_debug_registers,
+                                                       check_kernel_watches, check_kernel_names, check_uprobes};
     for (size_t i = 0; i < sizeof checks / sizeof *checks; i++) {
         struct finding finding = {0};
         checks[i](&finding);
