@@ -10,6 +10,14 @@
 /* Write the event, or count it as lost. */
 void tl_event_write(const struct tl_hit *hit, uint32_t probe);
 
+/* What an operation is, in one word: op, a << 8, b << 16. */
+static inline uint64_t tl_operation_head(const struct tl_operation *operation)
+{
+    uint64_t head;
+    __builtin_memcpy(&head, operation, sizeof head);
+    return head;
+}
+
 /* Nearly all programs put registers into slots 0, 1, … and end (`code` NULL: no program at all). The values of such an
  * event are written straight into the ring: how many there are. Negative where the program does more, or where the
  * ring's end or a reader that lags needs care: then nothing has happened. */
@@ -21,21 +29,25 @@ static inline int64_t tl_event_put_registers(const struct tl_hit_control *area, 
     if (at + MOST > area->lane_bytes || !tl_lane_fits(area, lane, MOST))
         return -1;
     uint64_t *values = tl_lane_ring(area, lane) + (at + sizeof(struct tl_event)) / 8;
-    int64_t slot = 0;
-    for (; code && code->op != TL_OP_END; code += 2, slot++) {
-        if (code[0].op != TL_OP_REG || code[0].a == TL_RFLAGS || code[1].op != TL_OP_STORE || code[1].a != slot)
+    uint64_t slot = 0, head;
+    for (; code && (head = tl_operation_head(code)) != TL_OP_END; code += 2, slot++) {
+        uint64_t distance = head - TL_OP_REG, reg = distance >> 8 | distance << 56; /* beyond all, if it is not REG */
+        if (reg >= TL_RFLAGS || tl_operation_head(code + 1) != (TL_OP_STORE | slot << 8))
             return -1;
-        values[slot] = regs->r[code[0].a];
+        values[slot] = regs->r[reg];
     }
-    return slot;
+    return (int64_t)slot;
 }
 
 /* The event's head before that many values, and the end of it. */
 static inline void tl_event_publish(const struct tl_hit_control *area, struct tl_lane *lane, uint32_t probe,
                                     uint64_t tsc, uint64_t tid_site, uint64_t fs_base, uint64_t values)
 {
+    enum { PREFETCHED = 64 }; /* some events on */
     uint64_t *event = tl_lane_ring(area, lane) + (lane->position & (area->lane_bytes - 1)) / 8;
     uint64_t size = sizeof(struct tl_event) + 8 * values;
+    /* The reader, on another processor, had the line last. (Where it is not there, nothing happens.) */
+    __asm__ volatile("prefetchw %0" : : "m"(event[PREFETCHED]));
     event[0] = size | (uint64_t)probe << 32;
     event[1] = tsc;
     event[2] = tid_site;

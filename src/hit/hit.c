@@ -34,6 +34,11 @@ static __attribute__((noinline)) void look_at_thread_block(const struct tl_hit_c
     lane->known = is_thread_block(area, base) ? base : ~base;
 }
 
+static inline uint64_t noted_tid(const struct tl_hit_control *area, uint64_t base)
+{
+    return *(const volatile uint32_t *)(base + (uint64_t)(int64_t)area->tid_offset);
+}
+
 static inline uint64_t thread_id(const struct tl_hit_control *area, struct tl_lane *lane, uint64_t base)
 {
     if (!base)
@@ -44,7 +49,7 @@ static inline uint64_t thread_id(const struct tl_hit_control *area, struct tl_la
         if (lane->known != base)
             return 0;
     }
-    return *(const volatile uint32_t *)(base + (uint64_t)(int64_t)area->tid_offset);
+    return noted_tid(area, base);
 }
 
 static inline uint64_t ticks(const struct tl_hit_control *area)
@@ -93,30 +98,47 @@ static __attribute__((noinline)) void act(struct tl_hit_control *area, struct tl
     tl_lane_release(lane);
 }
 
+/* Any hit, from the beginning. */
+static __attribute__((noinline)) void hit(struct tl_hit_control *area, struct tl_hit_regs *regs, uint32_t index)
+{
+    const struct tl_hit_site *site = tl_site_at(area, index);
+    struct tl_lane *lane = tl_lane_claim(area, fs_base(area->flags), regs);
+    if (lane) {
+        lane->site = index;
+        regs->r[TL_RIP] = site->addr;
+        act(area, regs, index, lane, 0, NULL);
+    } else {
+        const struct tl_hit_action *action = tl_first_action(area, site);
+        tl_missed(area, action, action + site->action_count);
+    }
+}
+
+/* The commonest kind, in a lane that the thread has had before, is done here. This calls nothing, and goes elsewhere by
+ * jumps only: so it needs few registers, and saves none. */
 void tl_hit(struct tl_hit_control *area, struct tl_hit_regs *regs, uint32_t index)
 {
     const struct tl_hit_site *site = tl_site_at(area, index);
     const struct tl_hit_action *action = tl_first_action(area, site);
-    uint64_t base = fs_base(area->flags), tsc = 0;
-    struct tl_lane *lane = tl_lane_claim(area, base, regs);
-    if (!lane) {
-        tl_missed(area, action, action + site->action_count);
+    uint64_t base = fs_base(area->flags);
+    struct tl_lane *lane = tl_lane_at(area, tl_hash(base, area->lane_shift));
+    if (!TL_LIKELY(site->action_count == 1 && action->kind == TL_ACTION_EVENT && !action->stack_bytes &&
+                   tl_lane_is_idle(lane, base))) {
+        hit(area, regs, index);
         return;
     }
+    tl_lane_hold(lane, regs);
     lane->site = index;
     regs->r[TL_RIP] = site->addr;
-    if (TL_LIKELY(site->action_count == 1 && action->kind == TL_ACTION_EVENT && !action->stack_bytes)) {
-        tl_lane_progress(lane, 0, lane->position + lane->lost);
-        tsc = ticks(area);
-        int64_t values = tl_event_put_registers(area, lane, regs, program(area, action));
-        if (TL_LIKELY(values >= 0)) {
-            uint64_t tid_site = thread_id(area, lane, base) | (uint64_t)index << 32;
-            tl_event_publish(area, lane, action->probe, tsc, tid_site, base, (uint64_t)values);
-            tl_lane_release(lane);
-            return;
-        }
+    tl_lane_progress(lane, 0, lane->position + lane->lost);
+    uint64_t tsc = ticks(area), known = lane->known;
+    int64_t values = tl_event_put_registers(area, lane, regs, program(area, action));
+    if (!TL_LIKELY(values >= 0 && (known == base || known == ~base))) {
+        act(area, regs, index, lane, tsc, NULL);
+        return;
     }
-    act(area, regs, index, lane, tsc, NULL);
+    uint64_t tid = known == base ? noted_tid(area, base) : 0;
+    tl_event_publish(area, lane, action->probe, tsc, tid | (uint64_t)index << 32, base, (uint64_t)values);
+    tl_lane_release(lane);
 }
 
 void tl_hit_watched(struct tl_hit_control *area, struct tl_hit_regs *regs, uint32_t index,

@@ -46,11 +46,17 @@ void tl_missed(struct tl_hit_control *area, const struct tl_hit_action *action, 
  * somebody reads. */
 bool tl_lane_wait(const struct tl_hit_control *area, struct tl_lane *lane, uint64_t size);
 
+/* The thread's own, and no hit uses it. */
+static inline bool tl_lane_is_idle(const struct tl_lane *lane, uint64_t fs_base)
+{
+    return TL_LIKELY(lane->owner == fs_base && !lane->busy && fs_base != 0);
+}
+
 /* A lane for this hit, or NULL when there is none. */
 static inline struct tl_lane *tl_lane_claim(struct tl_hit_control *area, uint64_t fs_base, struct tl_hit_regs *regs)
 {
     struct tl_lane *lane = tl_lane_at(area, tl_hash(fs_base, area->lane_shift));
-    if (TL_LIKELY(lane->owner == fs_base && !lane->busy && fs_base != 0))
+    if (tl_lane_is_idle(lane, fs_base))
         tl_lane_hold(lane, regs);
     else
         lane = tl_lane_claim_slowly(area, fs_base, regs);
