@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "symbol/symbol.h"
+#include "symbol/variable.h"
 
 enum { PARTS = 8 };
 
@@ -68,6 +69,61 @@ static void ask_of_a_module(struct tl_object *object, const struct tl_function *
     }
 }
 
+static bool name_of(void *modules, uint64_t addr, char *text, size_t size)
+{
+    return tl_modules_name(modules, addr, text, size);
+}
+
+/* A value of zeros and one of ones, whole and cut, and what lies where in it. */
+static void show_value(const struct tl_variable *variable, struct tl_modules *modules)
+{
+    static uint8_t zeros[256], ones[256];
+    const struct tl_value_names names = {name_of, modules};
+    char text[512], path[64];
+    memset(ones, 0xff, sizeof ones);
+    for (size_t size = 0; size <= sizeof zeros; size += size < 8 ? 1 : 62) {
+        must(tl_value_text(variable->type, zeros, size, &names, text, sizeof text) < sizeof text);
+        must(tl_value_text(variable->type, ones, size, &names, text, sizeof text) < sizeof text);
+        must(tl_value_json(variable->type, ones, size, text, sizeof text) < sizeof text);
+        const struct tl_datatype *part = tl_datatype_at(variable->type, size, size % 9, path, sizeof path);
+        must(!part || part->size <= variable->size);
+    }
+}
+
+static void ask_of_variables(struct tl_object *object)
+{
+    static struct tl_step limit = {.kind = TL_STEP_MEMBER, .name = (char *)"limit"},
+                          second = {.kind = TL_STEP_ELEMENT, .index = 1};
+    static const struct tl_variable_name names[] = {
+        {.name = (char *)"conf"},
+        {.name = (char *)"conf", .steps = &limit, .step_count = 1},
+        {.name = (char *)"table", .steps = &second, .step_count = 1},
+        {.name = (char *)"object"},
+        {.name = (char *)"counter"},
+        {.name = (char *)"calls", .file = (char *)"variables.c"},
+        {.name = (char *)"per_thread"},
+        {.name = (char *)"ns::conter"},
+        {.name = (char *)"main", .or_function = true},
+    };
+    struct tl_module module = {.path = (char *)"/mutant", .object = object, .end = UINT64_MAX, .is_exe = true};
+    struct tl_modules modules = {.modules = &module, .count = 1};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        struct tl_variable variable;
+        struct tl_error error = {0};
+        int answer = 0;
+        uint64_t addr;
+        int result = tl_modules_variable(&modules, &names[i], &variable, &error);
+        must(result == 0 || (result == error.code && error.text[0]));
+        if (result)
+            continue;
+        if (variable.type)
+            show_value(&variable, &modules);
+        if (variable.is_thread_local)
+            tl_modules_thread_local(&modules, &variable, 0x1000, read_memory, &answer, &addr, &error);
+        tl_variable_free(&variable);
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
     struct tl_object *object = NULL;
@@ -88,6 +144,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     }
     ask_of_a_module(object, functions, count);
     tl_object_variable(object, "environ", &addr, &length);
+    ask_of_variables(object);
     tl_object_soname(object);
     if (tl_object_interpreter(object))
         must(strlen(tl_object_interpreter(object)) < 4096);

@@ -47,7 +47,8 @@ void candidates_free(struct candidates *candidates)
 struct search {
     const struct tl_modules *modules;
     const struct tl_variable_name *asked;
-    const char *wanted, *file; /* the name in full; the source file, or NULL */
+    const char *wanted, *base; /* the name in full; its last component */
+    const char *file;          /* the source file, or NULL */
     const struct tl_module *module;
     struct candidates found;
     size_t first; /* of the module under way */
@@ -79,6 +80,9 @@ static void add_symbol(void *context, const struct symbol *symbol)
     char raw[512], plain[512];
     bool is_function = symbol->type == STT_FUNC || symbol->type == STT_GNU_IFUNC;
     bool is_variable = symbol->type == STT_OBJECT || symbol->type == STT_TLS || symbol->type == STT_COMMON;
+    /* Also a mangled name has the last component in it: most symbols go here. */
+    if (!memmem(symbol->name, symbol->length, search->base, strlen(search->base)))
+        return;
     if (symbol->length >= sizeof raw || (symbol->type == STT_NOTYPE && !symbol->global) ||
         !(is_function || is_variable || symbol->type == STT_NOTYPE))
         return;
@@ -162,13 +166,13 @@ static bool has_all(const struct search *search)
 /* All that one module has of the name. */
 static void search_module(struct search *search, const struct tl_module *module)
 {
-    const char *base = name_base(search->wanted);
+    search->base = name_base(search->wanted);
     search->module = module;
     search->first = search->found.count;
     for (int in_functions = 0; in_functions < 2 && !has_all(search); in_functions++) {
         while (search->found.count > search->first)
             forget(&search->found.list[--search->found.count]);
-        dwarf_find_variables(module->object, base, in_functions, &search->found);
+        dwarf_find_variables(module->object, search->base, in_functions, &search->found);
         settle(search);
         object_each_symbol(module->object, add_symbol, search);
         drop_others(search);

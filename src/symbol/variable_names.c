@@ -28,7 +28,7 @@ static void plain_form(const char *name, char *text, size_t room)
     size_t used = 0;
     unsigned depth = 0;
     for (const char *at = name; *at && used + 1 < room; at++) {
-        if (!depth && !strncmp(at, anonymous, strlen(anonymous))) {
+        if (*at == '(' && !depth && !strncmp(at, anonymous, strlen(anonymous))) {
             at += strlen(anonymous) - 1;
             at += at[1] == ':' && at[2] == ':' ? 2 : 0;
             continue;
