@@ -120,7 +120,8 @@ static void name_piece(struct hit *hit)
     const struct tl_datatype *whole = hit->watched->variable.type;
     uint64_t offset = hit->spec->offset + hit->spot->addr - hit->wish->addr, size = hit->spot->length, old, new;
     char path[NAME_MAX_SHOWN / 2] = "";
-    bool both = slot(hit->record, WATCH_SLOT_OLD, &old) & slot(hit->record, WATCH_SLOT_NEW, &new);
+    bool has_old = slot(hit->record, WATCH_SLOT_OLD, &old);
+    bool both = slot(hit->record, WATCH_SLOT_NEW, &new) && has_old;
     hit->type = whole ? tl_datatype_at(whole, offset, size, path, sizeof path) : NULL;
     if (whole && !hit->type && both && old != new) {
         narrow(old, new, &hit->at, &size);

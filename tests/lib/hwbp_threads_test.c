@@ -19,7 +19,7 @@ static int begin(void **state)
 {
     (void)state;
     for (unsigned i = 0; i < 32; i++)
-        words[i] = told[i] = 0;
+        words[i] = 0, told[i] = 0;
     wrong = 0;
     return 0;
 }

@@ -45,7 +45,7 @@ static bool is_enabled(uint64_t control, unsigned k)
 /* Of register k of a stopped thread, all others as they are. */
 static int set_register(pid_t tid, unsigned k, const struct tl_watching_spot *spot)
 {
-    uint64_t control, fields;
+    uint64_t control = 0, fields;
     struct tl_debug_control wanted = {0};
     wanted.registers[k] = (struct tl_debug_register){
         .local = true, .access = spot->access, .length = spot->access & TL_SPOT_EXECUTES ? 1 : spot->length};
