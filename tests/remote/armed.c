@@ -6,7 +6,7 @@
 
 #include <stdio.h>
 
-enum { PAGE = 4096, POOL = 1 << 22, REMOVE_PATIENCE_MS = 20000 };
+enum { POOL = 1 << 22, REMOVE_PATIENCE_MS = 20000 };
 
 static int read_target(void *host, uint64_t addr, void *bytes, size_t size)
 {
@@ -81,7 +81,7 @@ void armed_plan(struct armed *a, struct target *t, uint64_t probe, unsigned prob
     memset(a, 0, sizeof *a);
     a->remote = open_target(t);
     assert_int_equal(tl_modules_read(t->pid, &a->modules, NULL), 0);
-    assert_int_equal(tl_remote_region(a->remote, PAGE, POOL, &a->region, NULL), 0);
+    assert_int_equal(tl_remote_region(a->remote, ARMED_AREA, POOL, &a->region, NULL), 0);
     find_sites(a, probe, probe_length);
     plan(a);
 }
@@ -102,7 +102,10 @@ static uint8_t *make_data(struct armed *a, size_t *size)
     uint8_t *data = calloc(1, *size);
     assert_non_null(data);
     struct tl_broker *broker = (struct tl_broker *)(void *)data;
-    tl_broker_init(broker, &(struct tl_broker_setup){.flags = TL_BROKER_FSGSBASE,
+    bool has_watches = a->watches != 0;
+    tl_broker_init(broker, &(struct tl_broker_setup){.notify = has_watches ? ARMED_RUNTIME + tl_blob_watch() : 0,
+                                                     .notify_context = a->region.area_addr + a->watches,
+                                                     .flags = TL_BROKER_FSGSBASE,
                                                      .pid = (uint32_t)tl_remote_facts(a->remote)->ns_pid,
                                                      .marker = ARMED_RUNTIME + (1 << 19),
                                                      .entry = ARMED_RUNTIME + tl_blob_broker_entry(),

@@ -13,6 +13,8 @@
 /* Where the runtime is mapped, the broker behind it. */
 #define ARMED_RUNTIME 0x600000000000ull
 #define ARMED_BROKER (ARMED_RUNTIME + (1 << 20))
+/* Of the region's area. */
+#define ARMED_AREA (1 << 20)
 
 struct armed {
     struct tl_remote *remote;
@@ -24,6 +26,7 @@ struct armed {
     struct tl_applied applied;
     struct tl_remote_region region;
     void *tables;
+    uint64_t watches; /* where in the region's area a table of watches stands (src/hit/watch.h); 0: there is none */
 };
 
 /* Open the target and plan: guards, and a site at `probe`, an instruction of `probe_length` bytes, unless that is 0. */

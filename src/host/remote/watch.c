@@ -75,10 +75,9 @@ static int read_shadow(struct tl_watching *w, uint32_t index)
 }
 
 /* From here on signals with this tag are told of. */
-static void begin_turn(struct tl_watching *w, uint32_t index, uint64_t now)
+static void let_in(struct tl_watching *w, uint32_t index)
 {
     __atomic_store_n(&w->table->spots[index].tag, tl_watch_tag(w->turns, index), __ATOMIC_RELEASE);
-    w->spots[index].since = now;
 }
 
 static void end_turn(struct tl_watching *w, uint32_t index, uint64_t now)
@@ -200,8 +199,10 @@ static int begin(struct tl_watching *w, struct tl_watching_room *room, struct tl
 static void begun(struct tl_watching *w)
 {
     uint64_t now = tl_now();
-    for (unsigned k = 0; k < w->carriers; k++)
-        begin_turn(w, w->on[k], now);
+    for (unsigned k = 0; k < w->carriers; k++) {
+        let_in(w, w->on[k]);
+        w->spots[w->on[k]].since = now;
+    }
     for (uint32_t i = w->carriers; i < w->spot_count; i++)
         w->waiting[i - w->carriers] = i;
     w->facts.mechanism = w->means->name;
@@ -251,6 +252,11 @@ int tl_watching_begin(struct tl_remote *r, struct tl_watch_table *table, const s
 static void take_turn(struct tl_watching *w)
 {
     uint32_t waiting = w->spot_count - w->carriers;
+    struct tl_remote *r = w->r;
+    bool stops = w->means->moves_stopped;
+    w->turn_at = tl_now() + w->options.period_ns;
+    if (stops && r->port.stop(r))
+        return; /* next time */
     w->turns++;
     for (uint32_t i = 0; i < waiting && i < w->carriers; i++) {
         unsigned k = w->oldest++ % w->carriers;
@@ -258,11 +264,14 @@ static void take_turn(struct tl_watching *w)
         w->on[k] = *place;
         *place = before;
         read_shadow(w, w->on[k]);
-        begin_turn(w, w->on[k], tl_now());
-        w->means->move(w, k, before);
+        let_in(w, w->on[k]);
         end_turn(w, before, tl_now());
+        w->means->move(w, k, before);
+        w->spots[w->on[k]].since = tl_now();
         __atomic_store_n(&w->table->spots[before].tag, 0, __ATOMIC_RELEASE);
     }
+    if (stops)
+        r->port.resume(r);
     w->turn_at = tl_now() + w->options.period_ns;
 }
 

@@ -171,12 +171,7 @@ static int move(struct tl_watching *w, unsigned k, uint32_t before)
 {
     struct job job = {.w = w, .number = k};
     (void)before;
-    int result = w->r->port.stop(w->r);
-    if (result)
-        return result;
-    result = tl_on_tracer(w->r, on_move, &job);
-    w->r->port.resume(w->r);
-    return result;
+    return tl_on_tracer(w->r, on_move, &job);
 }
 
 static int stop(struct tl_watching *w, struct tl_error *error)
@@ -244,4 +239,5 @@ const struct tl_watching_means tl_watching_by_registers = {.kind = TL_WATCH_BY_R
                                                            .arm = arm,
                                                            .release = release,
                                                            .move = move,
-                                                           .stop = stop};
+                                                           .stop = stop,
+                                                           .moves_stopped = true};

@@ -68,7 +68,8 @@ struct tl_watching_means {
     int (*move)(struct tl_watching *w, unsigned k, uint32_t before);
     /* No register is armed any more when this returns. */
     int (*stop)(struct tl_watching *w, struct tl_error *error);
-    bool is_inherited; /* by threads to come */
+    bool is_inherited;  /* by threads to come */
+    bool moves_stopped; /* `move` wants the target stopped */
 };
 extern const struct tl_watching_means tl_watching_by_events, tl_watching_by_registers;
 

@@ -17,6 +17,7 @@ struct progress {
     volatile uint64_t probe; /* address of five bytes that may be patched, in a function called all the time */
     volatile uint64_t value; /* for the test and the target to agree upon */
     volatile uint64_t stop;
+    volatile uint64_t goal;        /* storm: how often each thread is to write */
     volatile uint64_t interrupted; /* calls that the kernel ends with EINTR when a tracer stops them, and did */
 };
 
