@@ -267,7 +267,7 @@ static void show_array(struct out *out, const struct tl_datatype *type, const ui
 {
     const struct tl_datatype *element = type->element;
     uint64_t step = element->size, written = 0;
-    if (element->kind == TL_DATA_CHAR && type->count) {
+    if (element->kind == TL_DATA_CHAR) {
         size_t length = size < type->count ? size : type->count;
         quote(out, bytes, strnlen((const char *)bytes, length < ELEMENTS ? length : ELEMENTS), '"');
         return;

@@ -116,10 +116,10 @@ int variable_walk(struct tl_variable *variable, const struct tl_variable_name *a
     if (!asked->step_count)
         return 0;
     if (!variable->type) {
-        int result = tl_fail(error, -ENOTSUP,
-                             "%.80s has members and elements only for a program with debug information (-g): give its "
-                             "address or an offset (%.80s+OFFSET), with a length",
-                             asked->name, asked->name);
+        int result = tl_fail(
+            error, -ENOTSUP,
+            "no debug information tells the members and elements of %.80s: mem:%.80s+OFFSET/LENGTH names a part of it",
+            asked->name, asked->name);
         if (error)
             error->column = (int)asked->steps[0].column;
         return result;
