@@ -95,6 +95,15 @@ static bool add_line(struct kept *kept, const char *name, const char *mark, cons
     return kept->names[i] && kept->texts[i];
 }
 
+/* Of the lines at one place the innermost that is not of a system header, which would tell little; or the innermost. */
+static const struct tl_source_line *telling_line(const struct tl_source_line *lines, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (lines[i].line && !lines[i].is_system)
+            return &lines[i];
+    return count && lines[0].line ? &lines[0] : NULL;
+}
+
 static bool fill(struct code *code, struct kept *kept, const struct tl_frame *frame)
 {
     struct tl_source_line lines[INLINED_MAX];
@@ -104,10 +113,14 @@ static bool fill(struct code *code, struct kept *kept, const struct tl_frame *fr
     kept->symbol = strdup(symbol);
     char *offset = strrchr(symbol, '+');
     bool has_name = offset && symbol[0] != '[';
-    kept->function = has_name ? strndup(symbol, (size_t)(offset - symbol)) : strdup(symbol);
+    const struct tl_source_line *line = telling_line(lines, count);
+    if (line && *line->function)
+        kept->function = strdup(line->function);
+    else
+        kept->function = has_name ? strndup(symbol, (size_t)(offset - symbol)) : strdup(symbol);
     bool good = kept->symbol && kept->function;
-    if (count && lines[0].line) {
-        snprintf(source, sizeof source, "%s:%u", lines[0].file, lines[0].line);
+    if (line) {
+        snprintf(source, sizeof source, "%s:%u", line->file, line->line);
         kept->source = strdup(source);
         good &= kept->source != NULL;
     }

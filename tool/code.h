@@ -11,8 +11,8 @@
 /* A frame. Texts are good until the next code_begin. */
 struct code_frame {
     const char *symbol;   /* "bump+0x9" */
-    const char *function; /* "bump" */
-    const char *source;   /* "bump.c:12" of the innermost function there, or NULL */
+    const char *source;   /* "bump.c:12": the innermost line there that is not of a system header, or NULL */
+    const char *function; /* "bump": the one of that line, which may be inside another, whose symbol it is */
     /* What a stack shows of it: functions that are inside, and itself. With sources, and without. */
     const char *const *texts, *const *names;
     size_t line_count;

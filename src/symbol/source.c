@@ -81,6 +81,7 @@ static void set_file(struct tl_source_line *line, const char *path, int number)
     if (path && number > 0) {
         snprintf(line->file, sizeof line->file, "%s", tl_base_name(path));
         line->line = (unsigned)number;
+        line->is_system = !strncmp(path, "/usr/include/", 13) || !strncmp(path, "/usr/lib/", 9);
     }
 }
 

@@ -13,6 +13,7 @@ struct tl_source_line {
     char function[128]; /* put into the one of the next line; "" in the last line: the function of the symbol */
     char file[128];     /* without directories; "": not known */
     unsigned line;
+    bool is_system; /* the file is one of the system's headers (below /usr/include, /usr/lib) */
 };
 
 /* The lines of a frame, the innermost first: where it is, in which function that is, where that one was called, and so

@@ -114,4 +114,5 @@ def test_nginx():
     assert status == 0, status
 
 
-main(globals())
+if __name__ == "__main__":
+    main(globals())
