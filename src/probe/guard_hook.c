@@ -9,6 +9,7 @@
  *     jnc  out
  *     add  al, 127; sahf; mov rax, r11   (a number that is known beforehand begins here)
  *     lea  rsp, [rsp - 128]
+ *     mov  rcx, [rsp - 896]              (whether there is stack enough: see hook.c)
  *     mov  r11, context
  *     mov  rcx, next
  *     call [routine]
@@ -97,7 +98,8 @@ static struct look emit_look(struct code *code)
 
 enum { LOOK_BYTES = 3 + 4 + 7 + 6 + 8 + 6 + 6 };
 /* Behind the look. */
-enum { AT_CALL = 5 + 10 + 10, END_CALL = AT_CALL + 6 };
+enum { AT_LOOK = 5, AT_CONTEXT = AT_LOOK + 8, AT_CALL = AT_CONTEXT + 10 + 10, END_CALL = AT_CALL + 6 };
+enum { GUARD_STACK = 896 }; /* what a guard takes of the stack below the red zone, at most */
 
 int tl_guard_hook_emit(const struct tl_guard_hook *hook, uint8_t out[TL_GUARD_BYTES_MAX], size_t *length)
 {
@@ -107,7 +109,10 @@ int tl_guard_hook_emit(const struct tl_guard_hook *hook, uint8_t out[TL_GUARD_BY
         return -EINVAL;
     if (!hook->known)
         look = emit_look(&code);
-    PUT(&code, 0x48, 0x8d, 0x64, 0x24, 0x80, 0x49, 0xbb); /* lea rsp, [rsp - 128]; mov r11, … */
+    PUT(&code, 0x48, 0x8d, 0x64, 0x24, 0x80); /* lea rsp, [rsp - 128] */
+    PUT(&code, 0x48, 0x8b, 0x8c, 0x24);       /* mov rcx, [rsp - …] */
+    put(&code, &(int32_t){-GUARD_STACK}, sizeof(int32_t));
+    PUT(&code, 0x49, 0xbb); /* mov r11, … */
     put(&code, &hook->context, sizeof hook->context);
     PUT(&code, 0x48, 0xb9); /* mov rcx, … */
     put(&code, &hook->next, sizeof hook->next);
@@ -143,11 +148,13 @@ unsigned tl_guard_hook_marks(const struct tl_guard_hook *hook, uint64_t addr, st
 {
     size_t from = hook->known ? 0 : LOOK_BYTES;
     marks[0] = (struct tl_mark){.state = TL_MARK_BEFORE, .borrowed = TL_NO_REG, .addr = addr};
-    marks[1] = (struct tl_mark){.at = (uint8_t)(from + AT_CALL),
-                                .state = TL_MARK_WITHIN,
-                                .borrowed = TL_NO_REG,
-                                .unwind = TL_RED_ZONE,
-                                .addr = addr};
+    static const uint8_t within[] = {AT_LOOK, AT_CALL};
+    for (unsigned i = 0; i < sizeof within; i++)
+        marks[i + 1] = (struct tl_mark){.at = (uint8_t)(from + within[i]),
+                                        .state = TL_MARK_WITHIN,
+                                        .borrowed = TL_NO_REG,
+                                        .unwind = TL_RED_ZONE,
+                                        .addr = addr};
     *end = from + END_CALL;
-    return 2;
+    return 1 + sizeof within;
 }

@@ -5,6 +5,7 @@
  * ENTER                              COUNT
  *     lea  rsp, [rsp - 128]              lea  rsp, [rsp - 128]
  *     push rcx                           push rcx
+ *     mov  rcx, [rsp - 504]              mov  rcx, [rsp - 24]
  *     mov  rcx, [rip + gate.enter]       mov  rcx, [rip + gate.counts]
  *     jrcxz off                          jrcxz off
  *     push site                          push rax; push rdx; lahf; seto al
@@ -28,7 +29,11 @@
  *                                        pop  rcx
  *                                        lea  rsp, [rsp + 128]
  *
- * CALL: lea rsp, [rsp - 128]; push index; call [rip + gate.call]; lea rsp, [rsp + 136]
+ * CALL: lea rsp, [rsp - 128]; push [rsp - 512]; mov qword [rsp], index; call [rip + gate.call]; lea rsp, [rsp + 136]
+ *
+ * One of the first loads is from the end of the stack that will be needed. Where the program's ends before, this load
+ * faults, at a point from which there is a way back, and not something deep in the runtime: so a program that looks for
+ * the end of its stack, as languages with an unlimited depth of calls do, meets it at its own instruction.
  *
  * The red zone is skipped, and left again, by lea: it is the one way to add to rsp that keeps the flags. Flags are
  * saved by lahf and seto: pushf and popf cost three times what all the rest does. DF and the system flags are never
@@ -53,6 +58,8 @@
 #include <string.h>
 
 #include "hit/abi.h"
+
+enum { COUNT_PUSHES = 8 * 3 }; /* behind the first one: rax, rdx, the key */
 
 struct code {
     uint8_t *out;
@@ -110,10 +117,18 @@ static void leave_red_zone(struct code *code)
     PUT(code, 0x48, 0x8d, 0xa4, 0x24, 0x80, 0, 0, 0); /* lea rsp, [rsp + 128] */
 }
 
+/* mov rcx, [rsp - depth] */
+static void look_down(struct code *code, uint32_t depth)
+{
+    PUT(code, 0x48, 0x8b, 0x8c, 0x24);
+    put32(code, -depth);
+}
+
 static void emit_enter(struct code *code, const struct tl_hook *hook)
 {
     skip_red_zone(code);
-    PUT(code, 0x51);             /* push rcx */
+    PUT(code, 0x51); /* push rcx */
+    look_down(code, TL_HOOK_STACK - 8);
     PUT(code, 0x48, 0x8b, 0x0d); /* mov rcx, [rip + enter] */
     put_displacement(code, hook->gate + offsetof(struct tl_gate, enter));
     size_t off = jump(code, 0xe3); /* jrcxz */
@@ -129,7 +144,9 @@ static void emit_enter(struct code *code, const struct tl_hook *hook)
 static void emit_call(struct code *code, const struct tl_hook *hook)
 {
     skip_red_zone(code);
-    PUT(code, 0x68); /* push index */
+    PUT(code, 0xff, 0xb4, 0x24); /* push [rsp - …] */
+    put32(code, -(uint32_t)TL_HOOK_STACK);
+    PUT(code, 0x48, 0xc7, 0x04, 0x24); /* mov qword [rsp], index */
     put32(code, hook->index);
     PUT(code, 0xff, 0x15); /* call [rip + call] */
     put_displacement(code, hook->gate + offsetof(struct tl_gate, call));
@@ -187,7 +204,8 @@ static void emit_count(struct code *code, const struct tl_hook *hook)
 {
     bool own = hook->fs_self || hook->has_fsgsbase;
     skip_red_zone(code);
-    PUT(code, 0x51);             /* push rcx */
+    PUT(code, 0x51); /* push rcx */
+    look_down(code, COUNT_PUSHES);
     PUT(code, 0x48, 0x8b, 0x0d); /* mov rcx, [rip + counts] */
     put_displacement(code, hook->gate + offsetof(struct tl_gate, counts));
     size_t off = jump(code, 0xe3); /* jrcxz */
@@ -246,7 +264,9 @@ static unsigned mark(struct tl_mark *marks, unsigned used, unsigned at, uint64_t
 
 unsigned tl_hook_marks(const struct tl_hook *hook, uint64_t addr, struct tl_mark marks[TL_HOOK_MARKS], size_t *end)
 {
-    enum { RCX = 1, RED_ZONE = TL_RED_ZONE, AT_PUSH = 5, AT_CALL = 10, END_CALL = 16, AT_GATE = 6, AT_TEST = 13 };
+    enum { RCX = 1, RED_ZONE = TL_RED_ZONE, AT_PUSH = 5 };
+    enum { AT_INDEX = 12, AT_CALL = 20, END_CALL = 26 };
+    enum { AT_LOOK = 6, AT_GATE = 14, AT_TEST = 21 };
     unsigned used = 0;
     *end = 0;
     if (hook->kind == TL_HOOK_NONE)
@@ -255,8 +275,10 @@ unsigned tl_hook_marks(const struct tl_hook *hook, uint64_t addr, struct tl_mark
     used = mark(marks, used, AT_PUSH, addr, RED_ZONE, TL_NO_REG);
     if (hook->kind == TL_HOOK_CALL) {
         *end = END_CALL;
+        used = mark(marks, used, AT_INDEX, addr, RED_ZONE + 8, TL_NO_REG);
         return mark(marks, used, AT_CALL, addr, RED_ZONE + 8, TL_NO_REG);
     }
+    used = mark(marks, used, AT_LOOK, addr, RED_ZONE + 8, RCX);
     used = mark(marks, used, AT_GATE, addr, RED_ZONE + 8, RCX);
     used = mark(marks, used, AT_TEST, addr, RED_ZONE + 8, RCX);
     *end = AT_TEST + 3; /* and the first push behind jrcxz */

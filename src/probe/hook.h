@@ -19,7 +19,8 @@
 
 #include "insn/insn.h"
 
-enum { TL_HOOK_BYTES_MAX = 128 };
+/* TL_HOOK_STACK: what a hit takes of the stack below the red zone, at most. */
+enum { TL_HOOK_BYTES_MAX = 128, TL_HOOK_STACK = 512 };
 
 /* The gate page's content. */
 struct tl_gate {
@@ -78,10 +79,10 @@ int tl_guard_hook_emit(const struct tl_guard_hook *hook, uint8_t out[TL_GUARD_BY
  * run. */
 int tl_hook_emit(const struct tl_hook *hook, uint64_t at, uint8_t out[TL_HOOK_BYTES_MAX], size_t *length);
 
-/* The beginning of a hook needs stack, and may fault for want of it, where the program would not yet have, or at the
- * same place. Until then it can be undone: marks as of a copy (src/insn/insn.h), for a hook that stands where the
- * program is at `addr`. *end: how many bytes they cover. Returns how many marks. */
-enum { TL_HOOK_MARKS = 5 };
+/* The beginning of a hook needs stack, looks whether there is enough, and may fault for want of it, where the program
+ * would not yet have, or at the same place. Until then it can be undone: marks as of a copy (src/insn/insn.h), for a
+ * hook that stands where the program is at `addr`. *end: how many bytes they cover. Returns how many marks. */
+enum { TL_HOOK_MARKS = 6 };
 unsigned tl_hook_marks(const struct tl_hook *hook, uint64_t addr, struct tl_mark marks[TL_HOOK_MARKS], size_t *end);
 unsigned tl_guard_hook_marks(const struct tl_guard_hook *hook, uint64_t addr, struct tl_mark marks[TL_HOOK_MARKS],
                              size_t *end);

@@ -53,12 +53,12 @@ static void the_gate_is_reached_or_refused(void **unused)
         assert_int_equal(tl_hook_emit(&hook, GATE + 0x80000100, out, &length), -ERANGE);
         assert_int_equal(tl_hook_emit(&hook, GATE - 0x80000100, out, &length), -ERANGE);
     }
-    /* lea and push, 6 bytes; the displacement counts from the end of a mov of 7. */
+    /* lea, push and mov, 14 bytes; the displacement counts from the end of a mov of 7. */
     struct tl_hook hook = {.kind = TL_HOOK_ENTER, .index = 3, .gate = GATE};
     int32_t displacement;
     assert_int_equal(tl_hook_emit(&hook, AT, out, &length), 0);
-    memcpy(&displacement, out + 9, 4);
-    assert_int_equal(AT + 13 + (uint64_t)(int64_t)displacement, GATE + offsetof(struct tl_gate, enter));
+    memcpy(&displacement, out + 17, 4);
+    assert_int_equal(AT + 21 + (uint64_t)(int64_t)displacement, GATE + offsetof(struct tl_gate, enter));
 }
 
 static void what_makes_no_sense_is_refused(void **unused)

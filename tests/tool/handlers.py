@@ -19,13 +19,13 @@ def bare(name, command):
     return done.stdout, done.returncode if done.returncode >= 0 else 128 - done.returncode
 
 
-def same(name, commands, *specs, ways=WAYS):
+def same(name, commands, *specs, ways=WAYS, verb="count"):
     """Each command has the same output and end with `specs` probed as without, in each of the ways."""
     wrong = []
     for command in commands:
         expected = bare(name, command)
         for way in ways:
-            done = run_with_file("count", "-q", "--json", *WAYS[way], *specs, "--", target(name), *command.split())
+            done = run_with_file(verb, "-q", "--json", *WAYS[way], *specs, "--", target(name), *command.split())
             hits = done.summary()["hits"] if done.out else 0
             tactics = {line["how"] for line in done.lines() if line["type"] == "count" and line["hits"]}
             if (done.program, done.status) != expected or done.err or not hits or (way == "int3" and tactics != {"int3"}):
@@ -48,6 +48,14 @@ def test_faults_with_functions_probed():
 
 def test_faults_with_each_instruction_probed():
     same("faults", FAULTS, "--every-instruction", "-e", "EXE!*")
+
+
+DEEP = ["deep 12", "deep 200"]
+
+
+def test_a_stack_that_comes_to_its_end():
+    for specs in (["-e", "EXE!deep_at"], ["--every-instruction", "-e", "EXE!deep_at"]):
+        same("faults", DEEP, *specs)
 
 
 def test_what_children_find():

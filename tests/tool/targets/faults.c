@@ -8,6 +8,7 @@
  *     null N         the handler knows which instruction may fault, and where to go on: as run-time compilers do it
  *     kinds N        a division by zero, an invalid instruction, a page behind the end of a file, a trap
  *     stacks N       handlers on an alternate stack and not; a stack that overflows
+ *     deep N         a recursion down to the end of a stack, each time from a place 8 bytes further up
  *     sent N         signals of these numbers that are no faults
  *     segv, ill, fpe nobody takes care of it
  */
@@ -26,9 +27,9 @@
 /* Registers with values that are known at each of the instructions that may fault. */
 long load_at(const volatile long *from);
 extern const char load_here[], load_null[], divide_at[], divide_here[], invalid_at[], invalid_here[], trap_at[],
-    trap_here[];
+    trap_here[], deep_at[], deep_pushed[], deep_call[], deep_end[];
 __asm__(".pushsection .text\n"
-        ".globl load_at, divide_at, invalid_at, trap_at\n"
+        ".globl load_at, divide_at, invalid_at, trap_at, deep_at\n"
         ".type load_at, @function\n"
         ".balign 16\n"
         "load_at:\n"
@@ -69,6 +70,17 @@ __asm__(".pushsection .text\n"
         "    int3\n"
         "    ret\n"
         ".size trap_at, . - trap_at\n"
+        ".type deep_at, @function\n"
+        "deep_at:\n"
+        "    push %rdi\n"
+        "deep_pushed:\n"
+        "    lea 1(%rdi), %rdi\n"
+        "deep_call:\n"
+        "    call deep_at\n"
+        "    pop %rdi\n"
+        "    ret\n"
+        "deep_end:\n"
+        ".size deep_at, . - deep_at\n"
         ".popsection\n");
 
 static long divide(long a, long b)
@@ -261,6 +273,52 @@ static void stacks(long rounds)
     printf("%ld %ld %ld", handled, strange, rest);
 }
 
+enum { DEEP_BYTES = 1 << 16, LEVEL_BYTES = 16, NEAR_BYTES = 1024 };
+static char *deep_stack;
+static uintptr_t deep_top;
+
+/* Each level has its number in rdi, and puts two words on the stack. */
+static void on_deep(int number, siginfo_t *info, void *context)
+{
+    const greg_t *regs = ((ucontext_t *)context)->uc_mcontext.gregs;
+    (void)number;
+    look(info, context);
+    uintptr_t used = deep_top - (uintptr_t)regs[REG_RSP];
+    greg_t level = (greg_t)((used - 1) / LEVEL_BYTES);
+    bool is_at = place == (uintptr_t)deep_at && used % LEVEL_BYTES == 8 && regs[REG_RDI] == level;
+    bool is_pushed = place == (uintptr_t)deep_pushed && used % LEVEL_BYTES == 0 && regs[REG_RDI] == level;
+    bool is_call = place == (uintptr_t)deep_call && used % LEVEL_BYTES == 0 && regs[REG_RDI] == level + 1;
+    strange += !(is_at || is_pushed || is_call);
+    strange += regs[REG_RAX] != 0x1111 || regs[REG_RCX] != 0x2222 || regs[REG_RDX] != 0x3333 || !(regs[REG_EFL] & 1);
+    strange += address < (uintptr_t)regs[REG_RSP] - NEAR_BYTES || address >= (uintptr_t)deep_stack + DEEP_BYTES;
+    siglongjmp(back, 1);
+}
+
+static void deep(long rounds)
+{
+    stack_t stack = {.ss_sp = alternate, .ss_size = sizeof alternate};
+    sigaltstack(&stack, NULL);
+    handle(SIGSEGV, on_deep, SA_ONSTACK);
+    deep_stack = mmap(NULL, 2 * DEEP_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    mprotect(deep_stack, DEEP_BYTES, PROT_NONE);
+    for (volatile long i = 0; i < rounds; i++) {
+        deep_top = (uintptr_t)deep_stack + 2 * DEEP_BYTES - 8 * (uintptr_t)i;
+        if (sigsetjmp(back, 1) == 0)
+            __asm__ volatile("mov %0, %%rsp\n"
+                             "mov $0x1111, %%eax\n"
+                             "mov $0x2222, %%ecx\n"
+                             "mov $0x3333, %%edx\n"
+                             "xor %%edi, %%edi\n"
+                             "stc\n"
+                             "call deep_at\n"
+                             :
+                             : "r"(deep_top)
+                             : "memory", "rax", "rcx", "rdx", "rdi", "cc");
+    }
+    munmap(deep_stack, 2 * DEEP_BYTES);
+    printf("%ld %ld", handled, strange);
+}
+
 static void on_sent(int number, siginfo_t *info, void *context)
 {
     (void)context;
@@ -290,8 +348,8 @@ static void carry(char **words, int count)
     static const struct {
         const char *name;
         void (*run)(long);
-    } commands[] = {{"repair", repair}, {"leave", leave},   {"null", null},
-                    {"kinds", kinds},   {"stacks", stacks}, {"sent", sent}};
+    } commands[] = {{"repair", repair}, {"leave", leave}, {"null", null}, {"kinds", kinds},
+                    {"stacks", stacks}, {"sent", sent},   {"deep", deep}};
     handled = strange = 0;
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
         if (!strcmp(words[0], commands[i].name))
