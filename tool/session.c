@@ -10,6 +10,7 @@
 #include "base/now.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,14 +36,30 @@ static void on_signal(int signal)
     session_interrupted = signal;
 }
 
+static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE};
+enum { SIGNALS = sizeof signals / sizeof *signals };
+static bool ignored[SIGNALS]; /* as we were started */
+
+/* In a child, which is to become a command: it inherits what we were told to ignore. */
+static void ignore_again(void)
+{
+    for (size_t i = 0; i < SIGNALS; i++)
+        if (ignored[i])
+            signal(signals[i], SIG_IGN);
+}
+
 /* Handlers rather than SIG_IGN: a command that is launched gets the default dispositions back. SA_RESTART: a line that
- * is being written to a slow reader is not torn; the wait for events ends at a signal all the same. */
+ * is being written to a slow reader is not torn; the wait for events ends at a signal all the same. A hangup that
+ * somebody wants ignored (nohup) stays ignored. */
 void session_catch_signals(void)
 {
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
-    static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE};
-    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
-        sigaction(signals[i], &action, NULL);
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART}, old;
+    for (size_t i = 0; i < SIGNALS; i++) {
+        ignored[i] = sigaction(signals[i], NULL, &old) == 0 && old.sa_handler == SIG_IGN;
+        if (!ignored[i] || signals[i] != SIGHUP)
+            sigaction(signals[i], &action, NULL);
+    }
+    pthread_atfork(NULL, NULL, ignore_again);
 }
 
 static int parse_specs(struct session *session)

@@ -33,6 +33,7 @@ def main(cases):
     """Run the test_ functions of a script's globals(). The exit status is the script's."""
     chosen = sys.argv[3:]
     failed = skipped = 0
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever started us may have it ignored (nohup)
     tests = [name for name in cases if name.startswith("test_") and (not chosen or name in chosen)]
     for name in tests:
         begun = time.monotonic()

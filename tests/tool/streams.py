@@ -126,6 +126,26 @@ def test_signals_detach_and_print_what_there_is():
         program.quit()
 
 
+def test_what_is_ignored_stays_ignored():
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE)
+
+    def ignore():
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
+
+    look = ["grep", "SigIgn", "/proc/self/status"]
+    bare = subprocess.run(look, stdout=subprocess.PIPE, text=True, preexec_fn=ignore).stdout
+    assert all(int(bare.split()[1], 16) >> number - 1 & 1 for number in numbers), bare
+    done = run_with_file("count", "-e", "libc!malloc", "--", *look, preexec_fn=ignore).expect(0)
+    assert done.program == bare, done.program
+    program = Program("calls")
+    tool = Tool("trace", "--json", "-e", "EXE!f00", "-p", program.pid, preexec_fn=ignore)
+    tool.process.send_signal(signal.SIGHUP)
+    program.ask("single 3")
+    assert len(tool.stop(signal.SIGTERM).expect(0).hits()) == 3
+    program.quit()
+
+
 def test_ctrl_c_on_the_tool_alone_lets_the_command_go_on():
     mark = os.path.join(WORK, "went-on")
     out = os.path.join(WORK, "table")
