@@ -168,13 +168,21 @@ static struct tl_guard_hook guard_of(const struct tl_arenas *arenas)
     return (struct tl_guard_hook){.routine = arenas->guard_routine, .context = arenas->guard_context};
 }
 
+/* Rooms are used in order, and may be as many as sites: those used up at the front are looked at once. */
+static size_t first_room(struct tl_arenas *arenas)
+{
+    while (arenas->rooms_spent < arenas->room_count && arenas->rooms[arenas->rooms_spent].size < ALIGN)
+        arenas->rooms_spent++;
+    return arenas->rooms_spent;
+}
+
 /* In a room that is there already. */
 static bool emit_in_room(struct tl_arenas *arenas, struct tl_job *job, size_t number, struct tl_trampoline *made,
                          uint64_t *at, int *error)
 {
     struct tl_guard_hook guard = guard_of(arenas);
     unsigned tries = 0;
-    for (size_t i = 0; i < arenas->room_count && tries < ROOM_TRIES; i++) {
+    for (size_t i = first_room(arenas); i < arenas->room_count && tries < ROOM_TRIES; i++) {
         struct tl_plan_room *room = &arenas->rooms[i];
         if (!is_reachable_room(room, &job->insn))
             continue;
@@ -251,7 +259,7 @@ static bool beyond_in_room(struct tl_arenas *arenas, const struct tl_site *site,
 {
     struct tl_guard_hook guard = guard_of(arenas);
     unsigned tries = 0;
-    for (size_t i = 0; i < arenas->room_count && tries < ROOM_TRIES; i++) {
+    for (size_t i = first_room(arenas); i < arenas->room_count && tries < ROOM_TRIES; i++) {
         struct tl_plan_room *room = &arenas->rooms[i];
         if (room->gate != site->hook.gate || room->size < ALIGN)
             continue;

@@ -30,8 +30,8 @@ struct tl_arenas {
     unsigned site_bytes; /* what a site may need, on average */
     uint64_t least;      /* bytes of a new arena */
     uint64_t guard_routine, guard_context;
-    struct tl_plan_room *rooms; /* as they are now */
-    size_t room_count;
+    struct tl_plan_room *rooms;     /* as they are now */
+    size_t room_count, rooms_spent; /* so many at the front are used up */
     struct tl_room_fill *fills;
     size_t fill_count, fills_most;
     uint8_t *bytes;
