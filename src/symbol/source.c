@@ -97,8 +97,11 @@ static void set_call(struct tl_source_line *line, Dwarf_Die *unit, Dwarf_Die *in
 {
     Dwarf_Files *files;
     size_t count;
+    Dwarf_Half version = 0;
     unsigned file = number_of(inlined, DW_AT_call_file);
-    if (!dwarf_getsrcfiles(unit, &files, &count) && file && file < count)
+    /* The file with number 0 is the unit's own since DWARF 5, and none before. */
+    bool is_file = file || (!dwarf_cu_info(unit->cu, &version, NULL, NULL, NULL, NULL, NULL, NULL) && version >= 5);
+    if (is_file && !dwarf_getsrcfiles(unit, &files, &count) && file < count)
         set_file(line, dwarf_filesrc(files, file, NULL, NULL), (int)number_of(inlined, DW_AT_call_line));
 }
 
