@@ -178,7 +178,7 @@ static void turns_are_taken(void)
     for (uint32_t i = 0; i < SPOTS; i++) {
         struct tl_watching_count count;
         tl_watching_count(w.watching, i, &count);
-        assert_true(count.armed > 0 && count.armed < 1);
+        assert_true(count.armed > 0 && count.armed <= 1);
         assert_true(by_registers || count.accesses >= count.signals);
         sum += count.armed;
     }
@@ -258,7 +258,7 @@ static void what_is_not_mapped_is_refused(void)
 /* Coming and going, with eight threads that hit all the time: no SIGTRAP is ever the program's. */
 static void leaving_a_storm(void)
 {
-    enum { TIMES = 8 };
+    enum { TIMES = 5 };
     struct target t;
     struct watched w;
     start(&t, "8", NULL);
