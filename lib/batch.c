@@ -133,7 +133,7 @@ static int demote(const struct planning *planning, struct tl_error *error)
         site->part = part;
         site->bytes[0] = 0xcc;
         memcpy(site->bytes + 1, site->plan.text + 1, site->plan.own_length - 1u);
-        code = engine_publish(planning->fresh, planning->count, error);
+        code = engine_tell(&site, 1, error);
         if (!code && site->patched) {
             struct tl_patch patch = {.addr = site->plan.addr, .length = site->plan.own_length};
             memcpy(patch.expect, before.bytes, patch.length);
@@ -145,8 +145,8 @@ static int demote(const struct planning *planning, struct tl_error *error)
             site->part = before.part;
             site->left_beyond = before.left_beyond;
             memcpy(site->bytes, before.bytes, sizeof site->bytes);
-            engine_publish(NULL, 0, NULL);
-            tl_traps_part_free(part);
+            if (!engine_tell(&site, 1, NULL)) /* else the host may know it still: it stays */
+                tl_traps_part_free(part);
         } else {
             tl_traps_part_free(before.part);
         }
@@ -194,7 +194,7 @@ static int change_text(struct draft *draft)
     memcpy(sites, draft->fresh, draft->fresh_count * sizeof *sites);
     memcpy(sites + draft->fresh_count, draft->idle, draft->idle_count * sizeof *sites);
     want(sites, count);
-    int code = text_update(sites, count, draft->fresh, draft->fresh_count, &failed, draft->error);
+    int code = text_update(sites, count, &failed, draft->error);
     for (size_t i = 0; code && failed < count && i < draft->part_count; i++)
         if (draft->parts[i].site == sites[failed] && draft->parts[i].entry < draft->failed)
             draft->failed = draft->parts[i].entry;
@@ -221,6 +221,7 @@ static void replace(struct site *site)
     old->patched = old->is_replaced = false;
     sites_remove(old);
     engine.replaced[engine.replaced_count++] = old;
+    engine.dormant++;
     site->older = old;
     old->newer = site;
     site->replaces = NULL;
@@ -237,6 +238,13 @@ static void keep(struct draft *draft, struct planning *planning)
     planning_keep(planning);
     for (size_t i = 0; i < draft->count; i++)
         keys_put(&engine.entries, (uintptr_t)draft->entries[i]->key, draft->entries[i]);
+}
+
+static void stop_replacing(const struct draft *draft)
+{
+    for (size_t i = 0; i < draft->fresh_count; i++)
+        if (draft->fresh[i]->replaces)
+            draft->fresh[i]->replaces->is_replaced = false;
 }
 
 static int carry_out(struct draft *draft)
@@ -282,7 +290,9 @@ static int carry_out(struct draft *draft)
         keep(draft, &planning);
         return 0;
     }
-    engine_publish(NULL, 0, NULL);
+    stop_replacing(draft);
+    if (engine_publish(NULL)) /* the host knows their parts still: they stay */
+        draft->fresh_count = 0;
     planning_drop(&planning);
     return code;
 }
@@ -316,9 +326,7 @@ int batch_register(struct entry **entries, size_t count, size_t *failed, struct 
     if (!code)
         code = carry_out(&draft);
     *failed = draft.failed;
-    for (size_t i = 0; i < draft.fresh_count; i++)
-        if (draft.fresh[i]->replaces)
-            draft.fresh[i]->replaces->is_replaced = false;
+    stop_replacing(&draft);
     draft_free(&draft);
     return code;
 }
@@ -352,7 +360,7 @@ static int settle(struct site *const *sites, size_t count, bool on)
     size_t failed;
     want(sites, count);
     lists_update(sites, count);
-    int code = text_update(sites, count, NULL, 0, &failed, NULL);
+    int code = text_update(sites, count, &failed, NULL);
     return on ? code : 0;
 }
 

@@ -205,18 +205,28 @@ int engine_read(void *unused, uint64_t addr, void *bytes, size_t size)
     return 0;
 }
 
-int engine_publish(struct site *const *more, size_t count, struct tl_error *error)
+int engine_publish(struct tl_error *error)
 {
-    size_t used = 0, most = engine.site_count + count;
-    const struct tl_traps_part **parts = calloc(most + 1, sizeof(struct tl_traps_part *));
+    size_t used = 0;
+    const struct tl_traps_part **parts = calloc(engine.site_count + 1, sizeof *parts);
     if (!parts)
         return tl_fail(error, -ENOMEM, "out of memory");
     for (size_t i = 0; i < engine.site_count; i++) /* of one address only one may be told */
         if (!engine.sites[i]->is_replaced)
             parts[used++] = engine.sites[i]->part;
-    for (size_t i = 0; i < count; i++)
-        parts[used++] = more[i]->part;
     int code = tl_self_publish(engine.self, parts, used, error);
+    free(parts);
+    return code;
+}
+
+int engine_tell(struct site *const *sites, size_t count, struct tl_error *error)
+{
+    const struct tl_traps_part **parts = calloc(count + 1, sizeof *parts);
+    if (!parts)
+        return tl_fail(error, -ENOMEM, "out of memory");
+    for (size_t i = 0; i < count; i++)
+        parts[i] = sites[i]->part;
+    int code = tl_self_publish_more(engine.self, parts, count, error);
     free(parts);
     return code;
 }

@@ -122,8 +122,16 @@ struct entry {
     uint64_t missed_base;         /* the index's count when it was last switched on */
 };
 
+/* The address space as it was when we looked last, and what we have mapped since. */
+struct seen {
+    struct tl_area *areas; /* NULL: not known */
+    size_t count, mappings_left;
+    unsigned turns; /* it is to be believed so many times more */
+};
+
 struct engine {
     struct tl_self *self;
+    struct seen seen;
     struct modules modules;
     const struct tl_site **guards; /* the host's own sites, by address */
     size_t guard_count;
@@ -139,7 +147,7 @@ struct engine {
         bool used;
     } * memory;
     size_t memory_count, memory_room;
-    size_t dormant;
+    size_t dormant;     /* sites that have become so, or were replaced, since the last look at them */
     struct stub *stubs; /* all of them */
     uint32_t *free_indices;
     size_t free_index_count, free_index_room;
@@ -160,8 +168,10 @@ int engine_enter(void);
 void engine_end(void);
 /* Text as it is without our patches, for places_find. */
 int engine_read(void *unused, uint64_t addr, void *bytes, size_t size);
-/* Tell the broker of the traps of all sites, and of these. */
-int engine_publish(struct site *const *more, size_t count, struct tl_error *error);
+/* Tell the broker of the traps of all sites of the engine, and of no others. */
+int engine_publish(struct tl_error *error);
+/* Tell it of these, which are new or have changed; two of one address are not among them. */
+int engine_tell(struct site *const *sites, size_t count, struct tl_error *error);
 
 /* ---- onhit.c: what runs on hits, built for general registers only ---- */
 
@@ -195,10 +205,9 @@ uint64_t site_missed(const struct site *site);
 
 /* ---- text.c ---- */
 
-/* Bring the text to what sites[i]->wanted says, in one go, and tell the broker of it. `fresh` are sites that the engine
- * does not have yet. 0, or as tl_self_patch; *failed the index of the site. */
-int text_update(struct site *const *sites, size_t count, struct site *const *fresh, size_t fresh_count, size_t *failed,
-                struct tl_error *error);
+/* Bring the text to what sites[i]->wanted says, in one go, and tell the broker of it. 0, or as tl_self_patch; *failed
+ * the index of the site. */
+int text_update(struct site *const *sites, size_t count, size_t *failed, struct tl_error *error);
 
 /* ---- faults.c ---- */
 

@@ -3,8 +3,9 @@
  * The address space may change between the look and the mapping, since other threads run on: then it is done again. A
  * look costs a line of /proc/self/maps for each mapping, so single registrations avoid new mappings: arenas are mapped
  * larger than is needed, and their rest is offered to the next plans. What needs no new mapping is planned without a
- * look. A punned jump needs one, as a rule; so when there are many, single probes get an int3 instead. In a batch jumps
- * share theirs, which is no matter then.
+ * look; what a look has shown is believed for some time, since an address that is taken by then is noticed. A punned
+ * jump needs one, as a rule; so when there are many, single probes get an int3 instead. In a batch jumps share theirs,
+ * which is no matter then.
  */
 #include "planning.h"
 
@@ -14,7 +15,7 @@
 
 enum { PAGE = 4096, ARENA_BYTES = 1 << 16, NEAR = 32, ATTEMPTS = 5 };
 /* So few are single ones; and so many mappings they may have. */
-enum { FEW = 8, MAPPINGS_OF_FEW = 1024 };
+enum { FEW = 8, MAPPINGS_OF_FEW = 1024, TURNS = 64 };
 
 /* ---- neighbours ---- */
 
@@ -194,9 +195,39 @@ static bool plan_in_place(const struct planning *planning, struct tl_site *sites
 /* The look, if it has not been done. */
 static int look(struct planning *planning, struct tl_error *error)
 {
+    struct seen *seen = &engine.seen;
     if (planning->areas)
         return 0;
-    return tl_self_areas(engine.self, &planning->areas, &planning->area_count, &planning->mappings_left, error);
+    planning->remembered = seen->areas && seen->turns;
+    if (!planning->remembered) {
+        seen->turns = TURNS;
+        return tl_self_areas(engine.self, &planning->areas, &planning->area_count, &planning->mappings_left, error);
+    }
+    planning->areas = malloc((seen->count + 1) * sizeof *planning->areas);
+    if (!planning->areas)
+        return tl_fail(error, -ENOMEM, "out of memory");
+    memcpy(planning->areas, seen->areas, seen->count * sizeof *planning->areas);
+    planning->area_count = seen->count;
+    planning->mappings_left = seen->mappings_left;
+    seen->turns--;
+    return 0;
+}
+
+void planning_forget_areas(void)
+{
+    free(engine.seen.areas);
+    engine.seen = (struct seen){0};
+}
+
+static void remember(struct planning *planning)
+{
+    if (!planning->areas)
+        return;
+    free(engine.seen.areas);
+    engine.seen.areas = planning->areas;
+    engine.seen.count = planning->area_count;
+    engine.seen.mappings_left = planning->mappings_left;
+    planning->areas = NULL;
 }
 
 static int plan_group(struct planning *planning, uint32_t tactics, size_t *failed, struct tl_error *error)
@@ -355,6 +386,7 @@ int planning_make(struct planning *planning, struct site *const *fresh, size_t c
     for (unsigned attempt = 0; count && attempt < ATTEMPTS; attempt++) {
         planning->fresh = fresh;
         planning->count = count;
+        *failed = count;
         for (size_t i = 0; i < count; i++)
             fresh[i]->planned = false;
         code = plan_all(planning, failed, error);
@@ -364,8 +396,10 @@ int planning_make(struct planning *planning, struct site *const *fresh, size_t c
             code = map_all(planning, error);
         if (!code)
             break;
+        bool may_be_old = planning->remembered;
         forget(planning);
-        if (code != -EEXIST)
+        planning_forget_areas();
+        if (code != -EEXIST && !may_be_old)
             break;
     }
     return code == -EEXIST ? tl_fail(error, -EAGAIN, "the address space changes all the time") : code;
@@ -389,6 +423,7 @@ void planning_keep(struct planning *planning)
         engine.room_count = planning->room_count;
         planning->rooms = NULL;
     }
+    remember(planning);
     forget(planning);
 }
 

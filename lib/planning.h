@@ -20,6 +20,7 @@ struct planning {
     bool pinned; /* there is something in the rooms that stays in any case */
     struct tl_area *areas;
     size_t area_count, mappings_left;
+    bool remembered; /* that is what an earlier look has shown */
     struct site **demoted;
     size_t demoted_count;
 };
@@ -32,5 +33,7 @@ int planning_make(struct planning *planning, struct site *const *fresh, size_t c
 void planning_keep(struct planning *planning);
 /* It is not: what was mapped goes, if no thread can be inside. */
 void planning_drop(struct planning *planning);
+/* We have unmapped something: what is known of the address space does not hold any more. */
+void planning_forget_areas(void);
 
 #endif

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "engine.h"
+#include "planning.h"
 
 enum { ENOUGH = 256, PAGE = 4096, LANDING = 5 };
 
@@ -197,6 +198,7 @@ static void sweep(void)
         engine.memory[kept++] = mapped;
     }
     engine.memory_count = kept;
+    planning_forget_areas();
 }
 
 /* ---- all of it ---- */
@@ -242,10 +244,10 @@ static void forget(struct site **sites, size_t count)
 void reclaim(bool all)
 {
     size_t most = engine.site_count + engine.replaced_count;
-    size_t dormant = engine.replaced_count;
-    for (size_t i = 0; i < engine.site_count; i++)
-        dormant += is_dormant(engine.sites[i]);
-    if (!dormant || (!all && dormant < ENOUGH))
+    if (!all && engine.dormant < ENOUGH)
+        return;
+    engine.dormant = 0;
+    if (!most)
         return;
     struct site **sites = calloc(most, sizeof(struct site *));
     struct tl_self_range *ranges = calloc(3 * most, sizeof *ranges);
@@ -258,7 +260,7 @@ void reclaim(bool all)
                 sites[kept++] = sites[i];
         if (kept && !make_rooms(sites, kept)) {
             forget(sites, kept);
-            if (!engine_publish(NULL, 0, NULL)) { /* else the host knows their parts: they stay for good */
+            if (!engine_publish(NULL)) { /* else the host knows their parts: they stay for good */
                 for (size_t i = 0; i < kept; i++) {
                     unlink_site(sites[i]);
                     site_free(sites[i]);

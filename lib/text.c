@@ -47,8 +47,7 @@ static void tell(struct site *const *sites, size_t count, bool patched)
         tl_traps_part_gone(sites[i]->part, !sites[i]->patched && !(patched && sites[i]->wanted));
 }
 
-int text_update(struct site *const *sites, size_t count, struct site *const *fresh, size_t fresh_count, size_t *failed,
-                struct tl_error *error)
+int text_update(struct site *const *sites, size_t count, size_t *failed, struct tl_error *error)
 {
     struct tl_patch *patches = calloc(count + 1, sizeof *patches);
     size_t *which = calloc(count + 1, sizeof *which);
@@ -61,7 +60,7 @@ int text_update(struct site *const *sites, size_t count, struct site *const *fre
     }
     if (!code && comes) {
         tell(sites, count, true);
-        code = engine_publish(fresh, fresh_count, error);
+        code = engine_tell(sites, count, error);
     }
     while (!code) {
         size_t used = 0, bad = SIZE_MAX;
@@ -87,7 +86,7 @@ int text_update(struct site *const *sites, size_t count, struct site *const *fre
     }
     if (goes || code) {
         tell(sites, count, false);
-        engine_publish(code ? NULL : fresh, code ? 0 : fresh_count, NULL);
+        engine_tell(sites, count, NULL);
     }
     free(patches);
     free(which);

@@ -98,6 +98,7 @@ struct tl_broker_tables {
     uint64_t ranges; /* struct tl_trap_range, sorted by start, disjoint */
     uint64_t marks;  /* struct tl_mark */
     uint64_t memory; /* struct tl_trap_memory, sorted, disjoint: all code that is ours */
+    uint64_t older;  /* in one's own process: the address of tables that hold what these do not; or 0 */
 };
 
 /* ---- the chain: whom the broker asks before anything is decided (one's own process only) ---- */

@@ -66,7 +66,7 @@ static bool memory_is_sane(const struct tl_broker_tables *tables)
 int tl_broker_tables_verify(const void *image, size_t size)
 {
     const struct tl_broker_tables *tables = image;
-    if (size < sizeof *tables || tables->magic != TL_BROKER_TABLES_MAGIC || tables->size != size ||
+    if (size < sizeof *tables || tables->magic != TL_BROKER_TABLES_MAGIC || tables->size != size || tables->older ||
         !has_array(size, tables->traps, tables->trap_count, sizeof(struct tl_trap)) ||
         !has_array(size, tables->ranges, tables->range_count, sizeof(struct tl_trap_range)) ||
         !has_array(size, tables->marks, tables->mark_count, sizeof(struct tl_mark)) ||

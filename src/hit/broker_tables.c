@@ -1,12 +1,18 @@
 /* SPDX-License-Identifier: MIT
  *
- * Look-ups in the broker's tables: sorted arrays, so that an image is made by sorting and read by halving.
+ * Look-ups in the broker's tables: sorted arrays, so that an image is made by sorting and read by halving. What was
+ * told last may be in a small image of its own, in front of an older one.
  */
 #include "hit/brokering.h"
 
 const struct tl_broker_tables *tl_broker_tables(const struct tl_broker *broker)
 {
     return (const struct tl_broker_tables *)__atomic_load_n(&broker->tables, __ATOMIC_ACQUIRE);
+}
+
+static inline const struct tl_broker_tables *older(const struct tl_broker_tables *tables)
+{
+    return (const struct tl_broker_tables *)tables->older;
 }
 
 static inline const void *at(const struct tl_broker_tables *tables, uint64_t offset)
@@ -32,29 +38,35 @@ static inline const void *last_not_above(const void *entries, uint32_t count, si
 
 const struct tl_trap *tl_trap_find(const struct tl_broker_tables *tables, uint64_t addr)
 {
-    if (!tables)
-        return NULL;
-    const struct tl_trap *trap =
-        last_not_above(at(tables, tables->traps), tables->trap_count, sizeof(struct tl_trap), addr);
-    return trap && trap->addr == addr ? trap : NULL;
+    for (; tables; tables = older(tables)) {
+        const struct tl_trap *trap =
+            last_not_above(at(tables, tables->traps), tables->trap_count, sizeof(struct tl_trap), addr);
+        if (trap && trap->addr == addr)
+            return trap;
+    }
+    return NULL;
 }
 
 const struct tl_trap_range *tl_trap_range_find(const struct tl_broker_tables *tables, uint64_t addr)
 {
-    if (!tables)
-        return NULL;
-    const struct tl_trap_range *range =
-        last_not_above(at(tables, tables->ranges), tables->range_count, sizeof(struct tl_trap_range), addr);
-    return range && addr < range->end ? range : NULL;
+    for (; tables; tables = older(tables)) {
+        const struct tl_trap_range *range =
+            last_not_above(at(tables, tables->ranges), tables->range_count, sizeof(struct tl_trap_range), addr);
+        if (range && addr < range->end)
+            return range;
+    }
+    return NULL;
 }
 
 bool tl_trap_is_ours(const struct tl_broker_tables *tables, uint64_t addr)
 {
-    if (!tables)
-        return false;
-    const struct tl_trap_memory *memory =
-        last_not_above(at(tables, tables->memory), tables->memory_count, sizeof(struct tl_trap_memory), addr);
-    return memory && addr < memory->end;
+    for (; tables; tables = older(tables)) {
+        const struct tl_trap_memory *memory =
+            last_not_above(at(tables, tables->memory), tables->memory_count, sizeof(struct tl_trap_memory), addr);
+        if (memory && addr < memory->end)
+            return true;
+    }
+    return false;
 }
 
 /* Where the context keeps each register, by its number in encodings. */
@@ -101,6 +113,8 @@ static uint64_t *register_of(struct tl_context *context, unsigned number)
 bool tl_trap_map_back(const struct tl_broker_tables *tables, const struct tl_trap_range *range,
                       struct tl_context *context)
 {
+    while ((uint64_t)range - (uint64_t)tables >= tables->size && tables->older)
+        tables = older(tables); /* whose range it is */
     const struct tl_mark *marks = at(tables, tables->marks);
     const struct tl_mark *mark = NULL;
     for (uint32_t i = 0; i < range->mark_count; i++)

@@ -67,6 +67,11 @@ int tl_traps_part_make(const struct tl_site *site, uint32_t index, struct tl_tra
     return 0;
 }
 
+uint64_t tl_traps_part_addr(const struct tl_traps_part *part)
+{
+    return part->traps[0].addr;
+}
+
 void tl_traps_part_gone(struct tl_traps_part *part, bool gone)
 {
     part->traps[0].how = gone ? TL_TRAP_GONE : TL_TRAP_JUMP;

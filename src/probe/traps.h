@@ -14,6 +14,7 @@
  * their parts. */
 struct tl_traps_part;
 int tl_traps_part_make(const struct tl_site *site, uint32_t index, struct tl_traps_part **part); /* 0 or -ENOMEM */
+uint64_t tl_traps_part_addr(const struct tl_traps_part *part); /* the site's */
 /* The site is taken back, but threads may still come to where its int3 was (TL_TRAP_GONE); or is in place again. */
 void tl_traps_part_gone(struct tl_traps_part *part, bool gone);
 void tl_traps_part_free(struct tl_traps_part *part); /* NULL is allowed */

@@ -5,7 +5,6 @@
 #include "host/self/internal.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -48,21 +47,43 @@ static int read_file(const char *path, char **out)
     return 0;
 }
 
-static bool parse(char *text, struct tl_line *line, const char *program)
+/* A number in hexadecimal digits at *text, which goes on behind it. */
+static uint64_t hex(const char **text)
 {
-    unsigned long long start, end;
-    char flags[5];
-    int path = 0;
-    if (sscanf(text, "%llx-%llx %4s %*x %*x:%*x %*u %n", &start, &end, flags, &path) != 3 || path == 0)
+    uint64_t number = 0;
+    for (;; ++*text) {
+        unsigned digit = (unsigned char)**text;
+        if (digit - '0' < 10)
+            number = number << 4 | (digit - '0');
+        else if ((digit | 0x20) - 'a' < 6)
+            number = number << 4 | ((digit | 0x20) - 'a' + 10);
+        else
+            return number;
+    }
+}
+
+/* "start-end flags offset device inode    path", by hand: there may be thousands, and sscanf takes its time. */
+static bool parse(const char *text, struct tl_line *line, const char *program)
+{
+    enum { FLAGS = 4, BEFORE_PATH = 3 };
+    uint64_t start = hex(&text), end = *text == '-' ? (text++, hex(&text)) : 0;
+    const char *flags = text + 1;
+    if (end <= start || *text != ' ' || strnlen(flags, FLAGS) < FLAGS)
         return false;
+    text = flags + FLAGS;
+    for (unsigned i = 0; i < BEFORE_PATH; i++) {
+        text += strspn(text, " ");
+        text += strcspn(text, " ");
+    }
+    text += strspn(text, " ");
     *line = (struct tl_line){.start = start,
                              .end = end,
                              .readable = flags[0] == 'r',
                              .writable = flags[1] == 'w',
                              .shared = flags[3] == 's',
-                             .program = program[0] && !strcmp(text + path, program),
-                             .heap = !strcmp(text + path, "[heap]"),
-                             .stack = !strcmp(text + path, "[stack]")};
+                             .program = program[0] && !strcmp(text, program),
+                             .heap = !strcmp(text, "[heap]"),
+                             .stack = !strcmp(text, "[stack]")};
     return true;
 }
 

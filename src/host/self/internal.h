@@ -54,7 +54,7 @@ struct tl_self {
     size_t own_count;
 
     struct tl_made *made; /* in order of address */
-    size_t made_count, made_room;
+    size_t made_count, made_room, made_ever;
     struct tl_self_range *stacks;
     size_t stack_count;
 
@@ -65,9 +65,13 @@ struct tl_self {
     struct tl_guarding *guarding; /* in force, or just about to be; the latest first */
     struct tl_guarding *dormant;  /* out of force, still mapped: for the next time */
 
-    const struct tl_traps_part **parts; /* published by the user */
-    size_t part_count;
-    struct tl_tables tables; /* in force */
+    const struct tl_traps_part **parts; /* published by the user; by address */
+    size_t part_count, part_room;
+    const struct tl_traps_part **recent; /* those of them that were told since `tables` were made */
+    size_t recent_count;
+    struct tl_tables tables;    /* in force */
+    struct tl_tables in_front;  /* of these: what is recent. Or none */
+    size_t made_told;           /* self->made_ever, when `tables` were made */
     struct tl_tables *retired;
     size_t retired_count, retired_bytes;
 };
@@ -139,7 +143,7 @@ void tl_guardings_revive(struct tl_self *self, const struct tl_modules *modules)
 void tl_guardings_retire(struct tl_self *self);
 bool tl_is_own(const struct tl_self *self, uint64_t addr); /* in the library's code */
 
-/* tables.c, entered */
+/* tables.c, entered: all tables anew */
 int tl_tables_renew(struct tl_self *self, struct tl_error *error);
 void tl_tables_free(struct tl_self *self);
 

@@ -74,10 +74,17 @@ int tl_self_read(struct tl_self *self, uint64_t addr, void *bytes, size_t size)
     return result;
 }
 
-static int by_addr(const void *a, const void *b)
+/* In order of address again, but for those from `first` on it is. */
+static void sort_made(struct tl_self *self, size_t first)
 {
-    const struct tl_made *x = a, *y = b;
-    return x->addr < y->addr ? -1 : x->addr > y->addr;
+    for (size_t i = first; i < self->made_count; i++) {
+        struct tl_made made = self->made[i];
+        size_t at = i;
+        for (; at > 0 && self->made[at - 1].addr > made.addr; at--)
+            self->made[at] = self->made[at - 1];
+        self->made[at] = made;
+    }
+    self->made_ever += self->made_count - first;
 }
 
 static int made_room(struct tl_self *self, size_t more)
@@ -165,8 +172,8 @@ int tl_map(struct tl_self *self, const struct tl_plan *plan, struct tl_error *er
             self->made_count--;
             CALL(SYS_munmap, self->made[self->made_count].addr, self->made[self->made_count].size);
         }
-    } else if (self->made_count) {
-        qsort(self->made, self->made_count, sizeof *self->made, by_addr);
+    } else {
+        sort_made(self, first);
     }
     switch (result) {
     case 0:

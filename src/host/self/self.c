@@ -173,6 +173,7 @@ static void destroy(struct tl_self *self)
     free(self->stacks);
     free(self->actions);
     free(self->parts);
+    free(self->recent);
     free(self);
 }
 

@@ -100,6 +100,10 @@ int tl_self_guards(struct tl_self *self, const struct tl_site ***sites, size_t *
  * copied, the parts themselves have to live until the next publish, or disarm. Armed or not. -ENOMEM. */
 int tl_self_publish(struct tl_self *self, const struct tl_traps_part *const *parts, size_t count,
                     struct tl_error *error);
+/* These ones are new, or have changed, or take the place of others of the same address (which then need not live any
+ * longer); the rest stays as it is. Costs little for a few of many. -ENOMEM. */
+int tl_self_publish_more(struct tl_self *self, const struct tl_traps_part *const *parts, size_t count,
+                         struct tl_error *error);
 
 /* May a thread be inside, or come back into, these ranges? They are disjoint, in any order. Program counters,
  * registers, stacks and signal frames of all threads are looked at, the caller's too. inside[i] is 1 for "may be", 0
