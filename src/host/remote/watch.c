@@ -112,6 +112,37 @@ static int settle_for(struct tl_watching *w, unsigned free)
     return 0;
 }
 
+static void *allocate(void *context, size_t bytes)
+{
+    (void)context;
+    return malloc(bytes);
+}
+
+static void let_go(void *context, void *memory, size_t bytes)
+{
+    (void)context;
+    (void)bytes;
+    free(memory);
+}
+
+/* What the accounting says to these spots in a thread that has so many registers free. */
+static bool are_admitted(const struct tl_watching *w, unsigned free)
+{
+    const struct tl_slots_machine machine = {
+        .cpus = 1, .slots = {TL_HWBP_REGISTERS, TL_HWBP_REGISTERS}, .shared = true};
+    const struct tl_slots_host host = {.allocate = allocate, .release = let_go};
+    const struct tl_slot_request others = {.task = 1, .cpu = TL_ANY_CPU, .weight = TL_HWBP_REGISTERS - free};
+    const struct tl_slot_request ours = {.task = 1, .cpu = TL_ANY_CPU, .weight = 1, .flexible = w->options.multiplex};
+    struct tl_slots slots;
+    bool admitted = tl_slots_init(&slots, &machine, &host) == 0;
+    if (others.weight)
+        admitted = admitted && tl_slots_reserve(&slots, &others) == 0;
+    for (uint32_t i = 0; i < w->spot_count && admitted; i++)
+        admitted = tl_slots_reserve(&slots, &ours) == 0;
+    tl_slots_destroy(&slots);
+    return admitted;
+}
+
 static int tell_room(struct tl_watching *w, pid_t tid, unsigned free, struct tl_watching_room *room,
                      struct tl_error *error)
 {
@@ -150,7 +181,7 @@ static int arm_thread(struct tl_watching *w, pid_t tid, struct tl_watching_room 
         return result ? tell_failure(w, tid, result, error) : 0;
     if (result == 0)
         free = w->carriers;
-    if (!w->options.multiplex || free == 0)
+    if (!are_admitted(w, free))
         return tell_room(w, tid, free, room, error);
     return settle_for(w, free);
 }
@@ -190,7 +221,9 @@ static int begin(struct tl_watching *w, struct tl_watching_room *room, struct tl
 {
     w->turns = 1;
     int result = arm_all(w, &tl_watching_by_events, room, error);
-    if (result != -EACCES && result != -EPERM && result != -ENOSYS)
+    bool is_forbidden = result == -EACCES || result == -EPERM || result == -ENOSYS;
+    bool is_unknown = result == -E2BIG || result == -EINVAL || result == -EOPNOTSUPP; /* to an old kernel */
+    if (!is_forbidden && !is_unknown)
         return result;
     snprintf(w->why, sizeof w->why, "perf events are not to be had (%s)", strerror(-result));
     return arm_all(w, &tl_watching_by_registers, room, error);

@@ -11,6 +11,7 @@
 #include "host/remote/internal.h"
 #include "host/remote/watch.h"
 #include "hwbp/attr.h"
+#include "hwbp/slots.h"
 
 enum { TL_NO_SPOT = UINT32_MAX };
 _Static_assert((int)TL_SPOT_READS == (int)TL_ACCESS_R && (int)TL_SPOT_WRITES == (int)TL_ACCESS_W &&
