@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Any text as a spec: it is parsed or refused with a column inside it, its complaint fits, what compiles verifies, and
- * printing a mistake never reads outside. Entry point for libFuzzer; tests/spec/fuzz_test.c drives it without.
+ * Any text as a spec of a probe or of a watch: it is parsed or refused with a column inside it, its complaint fits,
+ * what compiles verifies, and printing a mistake never reads outside. Entry point for libFuzzer; tests/spec/fuzz_test.c
+ * drives it without.
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -9,6 +10,7 @@
 #include <string.h>
 
 #include "spec/spec.h"
+#include "spec/watch.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -71,6 +73,51 @@ static void check_program(const struct tl_spec *spec, unsigned flags)
     free(strings);
 }
 
+static void check_watch_program(const struct tl_watch *watch, const struct tl_datatype *type)
+{
+    struct tl_watch_value value = {
+        .type = type, .length = type ? type->size : watch->length, .has_values = true, .changes_only = true};
+    struct tl_program program;
+    struct tl_operation *code;
+    char *strings;
+    struct tl_error error = {0};
+    int result = tl_watch_compile(watch, &value, &code, &program.length, &strings, &program.strings_size, &error);
+    if (result) {
+        check_error(watch->text, &error, result);
+        return;
+    }
+    program.code = code;
+    program.strings = strings;
+    require(!code || tl_program_verify(&program) == 0, "a program that does not verify");
+    require(code || !watch->filter_column, "a filter that was forgotten");
+    free(code);
+    free(strings);
+}
+
+static void check_watch(const char *text)
+{
+    static struct tl_enumerator name = {(char *)"red", -1};
+    static const struct tl_datatype types[] = {
+        {.kind = TL_DATA_INTEGER, .is_signed = true, .size = 2, .name = (char *)"short"},
+        {.kind = TL_DATA_INTEGER, .size = 8, .bits = 7, .bit_offset = 57, .name = (char *)"long"},
+        {.kind = TL_DATA_ENUM, .size = 4, .name = (char *)"enum", .count = 1, .enumerators = &name},
+        {.kind = TL_DATA_FLOAT, .size = 8, .name = (char *)"double"},
+    };
+    struct tl_watch *watch;
+    struct tl_error error = {.column = -1};
+    int result = tl_watch_parse(text, &watch, &error);
+    if (result) {
+        check_error(text, &error, result);
+        require(watch == NULL, "a watch beside an error");
+        return;
+    }
+    require(watch->is_address || watch->symbol.name[0], "a watch of nothing");
+    check_watch_program(watch, NULL);
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        check_watch_program(watch, &types[i]);
+    tl_watch_free(watch);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     char *text = malloc(size + 1);
@@ -89,6 +136,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             check_program(spec, flags);
     }
     tl_spec_free(spec);
+    check_watch(text);
     free(text);
     return 0;
 }

@@ -14,156 +14,14 @@
 #include <string.h>
 
 #include "base/array.h"
-#include "base/utf8.h"
 
-enum { NODES = 20000, DEPTH = 32, MODIFIERS = 32, DIMENSIONS = 8, ENUMERATORS = 4096, NAME_MAX_LENGTH = 200 };
+enum { NODES = 20000, DEPTH = 32, DIMENSIONS = 8, ENUMERATORS = 4096 };
 
 struct reader {
     unsigned left; /* nodes */
 };
 
 static struct tl_datatype *read_type(struct reader *reader, Dwarf_Die *die, unsigned depth);
-
-bool die_next(Dwarf_Die *die)
-{
-    Dwarf_Off before = dwarf_dieoffset(die);
-    Dwarf_Die next;
-    if (dwarf_siblingof(die, &next) != 0 || dwarf_dieoffset(&next) <= before)
-        return false;
-    *die = next;
-    return true;
-}
-
-bool die_child(const Dwarf_Die *parent, Dwarf_Die *child)
-{
-    Dwarf_Die copy = *parent;
-    return dwarf_child(&copy, child) == 0 && dwarf_dieoffset(child) > dwarf_dieoffset(&copy);
-}
-
-char *shown_name(const char *name)
-{
-    char text[NAME_MAX_LENGTH + 1];
-    size_t used = 0;
-    for (size_t left = strnlen(name, NAME_MAX_LENGTH), bytes; left; name += bytes, left -= bytes) {
-        const unsigned char *s = (const unsigned char *)name;
-        bytes = tl_utf8_length(s, left);
-        if (bytes && *s >= ' ' && *s != 0x7f && !(*s == 0xc2 && s[1] < 0xa0)) {
-            memcpy(text + used, s, bytes);
-            used += bytes;
-        } else {
-            text[used++] = '?';
-            bytes = bytes ? bytes : 1;
-        }
-    }
-    text[used] = '\0';
-    return strdup(text);
-}
-
-/* A whole number in an attribute; `otherwise` where there is none. */
-static uint64_t number(Dwarf_Die *die, unsigned name, uint64_t otherwise)
-{
-    Dwarf_Attribute attribute;
-    Dwarf_Word value;
-    Dwarf_Sword negative;
-    if (!dwarf_attr_integrate(die, name, &attribute))
-        return otherwise;
-    if (dwarf_whatform(&attribute) == DW_FORM_sdata)
-        return dwarf_formsdata(&attribute, &negative) == 0 ? (uint64_t)negative : otherwise;
-    return dwarf_formudata(&attribute, &value) == 0 ? value : otherwise;
-}
-
-static bool follow(Dwarf_Die *die, unsigned name, Dwarf_Die *to)
-{
-    Dwarf_Attribute attribute;
-    return dwarf_attr_integrate(die, name, &attribute) && dwarf_formref_die(&attribute, to);
-}
-
-/* Typedefs and qualifiers off; the outermost typedef's name is kept. False for void. */
-static bool peel(Dwarf_Die *die, const char **typedef_name)
-{
-    *typedef_name = NULL;
-    for (unsigned i = 0; i < MODIFIERS; i++) {
-        unsigned via = DW_AT_type;
-        switch (dwarf_tag(die)) {
-        case DW_TAG_typedef:
-            if (!*typedef_name)
-                *typedef_name = dwarf_diename(die);
-            break;
-        case DW_TAG_const_type:
-        case DW_TAG_volatile_type:
-        case DW_TAG_restrict_type:
-        case DW_TAG_atomic_type:
-        case DW_TAG_immutable_type:
-        case DW_TAG_shared_type:
-        case DW_TAG_packed_type:
-            break;
-        default:
-            if (!dwarf_hasattr(die, DW_AT_signature))
-                return true;
-            via = DW_AT_signature; /* it stands in a unit of its own */
-        }
-        Dwarf_Die to;
-        if (!follow(die, via, &to))
-            return via == DW_AT_signature;
-        *die = to;
-    }
-    return false;
-}
-
-static bool is_c(Dwarf_Die *die)
-{
-    Dwarf_Die unit;
-    int language = dwarf_diecu(die, &unit, NULL, NULL) ? dwarf_srclang(&unit) : -1;
-    return language == DW_LANG_C || language == DW_LANG_C89 || language == DW_LANG_C99 || language == DW_LANG_C11;
-}
-
-/* "struct conf", "char *", "int [8]" */
-static void describe(Dwarf_Die *die, char *text, size_t room, unsigned depth)
-{
-    const char *name, *keyword = "";
-    Dwarf_Die to;
-    bool some = peel(die, &name);
-    int tag = some ? dwarf_tag(die) : 0;
-    if (!name && some)
-        name = dwarf_diename(die);
-    else if (some)
-        tag = 0;
-    bool is_pointer = tag == DW_TAG_pointer_type, is_reference = tag == DW_TAG_reference_type;
-    if (is_pointer || is_reference || tag == DW_TAG_rvalue_reference_type || tag == DW_TAG_array_type) {
-        char inner[NAME_MAX_LENGTH] = "void";
-        if (depth < DIMENSIONS && follow(die, DW_AT_type, &to))
-            describe(&to, inner, sizeof inner, depth + 1);
-        const char *mark = is_pointer ? "*" : is_reference ? "&" : tag == DW_TAG_array_type ? "[]" : "&&";
-        snprintf(text, room, "%.190s%s%s", inner, inner[0] && inner[strlen(inner) - 1] == '*' ? "" : " ", mark);
-        return;
-    }
-    if (tag && is_c(die))
-        keyword = tag == DW_TAG_structure_type     ? "struct "
-                  : tag == DW_TAG_union_type       ? "union "
-                  : tag == DW_TAG_enumeration_type ? "enum "
-                                                   : "";
-    if (!name)
-        name = !some                            ? "void"
-               : tag == DW_TAG_subroutine_type  ? "function"
-               : tag == DW_TAG_structure_type   ? "{...}"
-               : tag == DW_TAG_union_type       ? "{...}"
-               : tag == DW_TAG_enumeration_type ? "{...}"
-                                                : "";
-    snprintf(text, room, "%s%.190s", keyword, name);
-}
-
-static bool name_it(struct tl_datatype *type, Dwarf_Die *die)
-{
-    char text[NAME_MAX_LENGTH + 8] = "";
-    Dwarf_Die copy = *die;
-    describe(&copy, text, sizeof text, 0);
-    char *name = shown_name(text);
-    if (!name)
-        return false;
-    free(type->name);
-    type->name = name;
-    return true;
-}
 
 static bool is_scalar_size(uint64_t size)
 {
@@ -172,7 +30,7 @@ static bool is_scalar_size(uint64_t size)
 
 static void read_base(struct tl_datatype *type, Dwarf_Die *die)
 {
-    uint64_t encoding = number(die, DW_AT_encoding, 0), size = type->size;
+    uint64_t encoding = die_number(die, DW_AT_encoding, 0), size = type->size;
     bool whole = is_scalar_size(size);
     switch (encoding) {
     case DW_ATE_boolean:
@@ -206,9 +64,9 @@ static bool read_enum(struct tl_datatype *type, Dwarf_Die *die)
     Dwarf_Die child, base;
     size_t room = 0;
     const char *ignored;
-    bool has_base = follow(die, DW_AT_type, &base) && peel(&base, &ignored), negative = false;
+    bool has_base = die_follow(die, DW_AT_type, &base) && type_peel(&base, &ignored), negative = false;
     if (!type->size && has_base)
-        type->size = number(&base, DW_AT_byte_size, 0);
+        type->size = die_number(&base, DW_AT_byte_size, 0);
     if (!is_scalar_size(type->size))
         return true;
     type->kind = TL_DATA_ENUM;
@@ -223,14 +81,14 @@ static bool read_enum(struct tl_datatype *type, Dwarf_Die *die)
         type->enumerators = grown;
         bool is_sdata =
             dwarf_whatform(&attribute) == DW_FORM_sdata || dwarf_whatform(&attribute) == DW_FORM_implicit_const;
-        grown[type->count] =
-            (struct tl_enumerator){.name = shown_name(name), .value = (int64_t)number(&child, DW_AT_const_value, 0)};
+        grown[type->count] = (struct tl_enumerator){.name = shown_name(name),
+                                                    .value = (int64_t)die_number(&child, DW_AT_const_value, 0)};
         if (!grown[type->count].name)
             return false;
         negative |= is_sdata && grown[type->count].value < 0;
         type->count++;
     }
-    uint64_t encoding = has_base ? number(&base, DW_AT_encoding, 0) : 0;
+    uint64_t encoding = has_base ? die_number(&base, DW_AT_encoding, 0) : 0;
     type->is_signed = encoding ? encoding == DW_ATE_signed || encoding == DW_ATE_signed_char : negative;
     return true;
 }
@@ -244,9 +102,9 @@ static unsigned read_dimensions(Dwarf_Die *die, uint64_t *counts)
         int tag = dwarf_tag(&child);
         if (tag != DW_TAG_subrange_type && tag != DW_TAG_enumeration_type)
             continue;
-        uint64_t lower = number(&child, DW_AT_lower_bound, 0);
-        uint64_t count = number(&child, DW_AT_upper_bound, lower - 1) - lower + 1;
-        count = number(&child, DW_AT_count, count);
+        uint64_t lower = die_number(&child, DW_AT_lower_bound, 0);
+        uint64_t count = die_number(&child, DW_AT_upper_bound, lower - 1) - lower + 1;
+        count = die_number(&child, DW_AT_count, count);
         counts[dimensions++] = count > INT64_MAX ? 0 : count;
     }
     if (!dimensions)
@@ -276,7 +134,7 @@ static bool read_array(struct reader *reader, struct tl_datatype *type, Dwarf_Di
     unsigned dimensions = read_dimensions(die, counts);
     Dwarf_Die to;
     type->size = 0;
-    if (!follow(die, DW_AT_type, &to))
+    if (!die_follow(die, DW_AT_type, &to))
         return true;
     struct tl_datatype *innermost = read_type(reader, &to, depth + 1), *element = innermost;
     for (unsigned i = dimensions; element && i-- > 0;) {
@@ -321,10 +179,10 @@ static bool member_offset(Dwarf_Die *die, uint64_t *offset)
 /* A bit field becomes those bits of the smallest aligned number that holds them. */
 static bool place_bits(Dwarf_Die *die, uint64_t outer_size, struct tl_member *member)
 {
-    uint64_t bits = number(die, DW_AT_bit_size, 0), first = number(die, DW_AT_data_bit_offset, UINT64_MAX);
+    uint64_t bits = die_number(die, DW_AT_bit_size, 0), first = die_number(die, DW_AT_data_bit_offset, UINT64_MAX);
     if (first == UINT64_MAX) { /* as DWARF 2 counts: from the highest bit of a number of that size */
-        uint64_t storage = number(die, DW_AT_byte_size, member->type->size);
-        uint64_t from_top = number(die, DW_AT_bit_offset, 0);
+        uint64_t storage = die_number(die, DW_AT_byte_size, member->type->size);
+        uint64_t from_top = die_number(die, DW_AT_bit_offset, 0);
         if (storage > 16 || from_top + bits > storage * 8)
             return false;
         first = member->offset * 8 + storage * 8 - from_top - bits;
@@ -357,7 +215,7 @@ static bool read_member(struct reader *reader, Dwarf_Die *die, uint64_t outer_si
                         struct tl_member *member, bool *fits)
 {
     Dwarf_Die to;
-    *fits = member_offset(die, &member->offset) && follow(die, DW_AT_type, &to);
+    *fits = member_offset(die, &member->offset) && die_follow(die, DW_AT_type, &to);
     if (!*fits)
         return true;
     member->type = read_type(reader, &to, depth + 1);
@@ -403,7 +261,7 @@ static bool fill(struct reader *reader, struct tl_datatype *type, Dwarf_Die *die
 {
     Dwarf_Die to;
     int tag = dwarf_tag(die);
-    type->size = number(die, DW_AT_byte_size, 0);
+    type->size = die_number(die, DW_AT_byte_size, 0);
     if (type->size > INT64_MAX)
         type->size = 0;
     if (!reader->left || depth > DEPTH)
@@ -420,7 +278,7 @@ static bool fill(struct reader *reader, struct tl_datatype *type, Dwarf_Die *die
         type->kind = is_scalar_size(type->size) ? TL_DATA_POINTER : TL_DATA_BYTES;
         return true;
     case DW_TAG_ptr_to_member_type: /* of a method it has the adjustment of `this`, too */
-        if (!type->size && follow(die, DW_AT_type, &to))
+        if (!type->size && die_follow(die, DW_AT_type, &to))
             type->size = dwarf_tag(&to) == DW_TAG_subroutine_type ? 16 : 8;
         return true;
     case DW_TAG_enumeration_type:
@@ -435,8 +293,8 @@ static bool fill(struct reader *reader, struct tl_datatype *type, Dwarf_Die *die
         type->kind = tag == DW_TAG_union_type ? TL_DATA_UNION : TL_DATA_STRUCT;
         return read_members(reader, type, die, depth);
     case DW_TAG_subrange_type: /* of Ada and Pascal */
-        if (follow(die, DW_AT_type, &to) && dwarf_tag(&to) == DW_TAG_base_type) {
-            type->size = type->size ? type->size : number(&to, DW_AT_byte_size, 0);
+        if (die_follow(die, DW_AT_type, &to) && dwarf_tag(&to) == DW_TAG_base_type) {
+            type->size = type->size ? type->size : die_number(&to, DW_AT_byte_size, 0);
             read_base(type, &to);
         }
         return true;
@@ -452,7 +310,7 @@ static struct tl_datatype *read_type(struct reader *reader, Dwarf_Die *die, unsi
     struct tl_datatype *type = tl_datatype_of_bytes(0);
     if (!type)
         return NULL;
-    if (!name_it(type, die) || (peel(&peeled, &ignored) && !fill(reader, type, &peeled, depth))) {
+    if (!type_name(type, die) || (type_peel(&peeled, &ignored) && !fill(reader, type, &peeled, depth))) {
         tl_datatype_free(type);
         return NULL;
     }
@@ -463,5 +321,5 @@ struct tl_datatype *type_read(Dwarf_Die *variable)
 {
     struct reader reader = {.left = NODES};
     Dwarf_Die type;
-    return follow(variable, DW_AT_type, &type) ? read_type(&reader, &type, 0) : NULL;
+    return die_follow(variable, DW_AT_type, &type) ? read_type(&reader, &type, 0) : NULL;
 }

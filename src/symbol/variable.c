@@ -18,8 +18,6 @@
 #include "symbol/type_read.h"
 #include "symbol/variables.h"
 
-enum { LISTED = 6 };
-
 void candidates_add(struct candidates *candidates, const struct candidate *candidate)
 {
     struct candidate *grown =
@@ -42,22 +40,6 @@ void candidates_free(struct candidates *candidates)
     }
     free(candidates->list);
     *candidates = (struct candidates){0};
-}
-
-struct search {
-    const struct tl_modules *modules;
-    const struct tl_variable_name *asked;
-    const char *wanted, *base; /* the name in full; its last component */
-    const char *file;          /* the source file, or NULL */
-    const struct tl_module *module;
-    struct candidates found;
-    size_t first; /* of the module under way */
-    struct tl_error *error;
-};
-
-static bool has_place(const struct candidate *candidate)
-{
-    return candidate->finding <= FOUND_FUNCTION;
 }
 
 /* The symbol of something that is known already. Debug information calls a method's variable run::calls, and only the
@@ -204,105 +186,7 @@ static size_t best_of(const struct search *search, const struct candidate **best
     return count;
 }
 
-static bool as_good(const struct search *search, const struct candidate *candidate, const struct candidate *best)
-{
-    return has_place(candidate) && candidate->rank == best->rank &&
-           (candidate->finding == FOUND_FUNCTION) == (best->finding == FOUND_FUNCTION) &&
-           (!search->file || file_fits(candidate->file, search->file));
-}
-
-static int by_words(const void *left, const void *right)
-{
-    return strcmp(left, right);
-}
-
-/* What names one of several: with its module and its file where another one has the same name; of paths the last part,
- * where that is enough. */
-static void describe(const struct search *search, size_t index, const struct candidate *best, char *text, size_t room)
-{
-    const struct candidate *list = search->found.list, *c = &list[index];
-    bool other_module = false, same_name = false, same_base = false;
-    for (size_t i = 0; i < search->found.count; i++) {
-        if (i == index || !as_good(search, &list[i], best))
-            continue;
-        other_module |= list[i].module != c->module;
-        same_name |= list[i].module == c->module && !strcmp(list[i].name, c->name);
-        same_base |= list[i].file && c->file && list[i].module == c->module && strcmp(list[i].file, c->file) != 0 &&
-                     !strcmp(tl_base_name(list[i].file), tl_base_name(c->file));
-    }
-    const char *module = other_module ? tl_base_name(c->module->path) : "";
-    const char *file = !same_name || !c->file ? "" : same_base ? c->file : tl_base_name(c->file);
-    snprintf(text, room, "%.60s%s%.60s%s%.80s", module, *module ? ":" : "", file, *file ? ":" : "", c->name);
-}
-
-static int fail_ambiguous(const struct search *search, const struct candidate *best)
-{
-    enum { WORDS = 210, MOST = 64 };
-    char(*words)[WORDS] = calloc(MOST, WORDS), text[300] = "";
-    size_t used = 0, total = 0, listed = 0;
-    for (size_t i = 0; words && i < search->found.count && total < MOST; i++)
-        if (as_good(search, &search->found.list[i], best))
-            describe(search, i, best, words[total++], WORDS);
-    if (total)
-        qsort(words, total, WORDS, by_words);
-    for (; listed < total && listed < LISTED && used + WORDS / 2 < sizeof text; listed++)
-        used += (size_t)snprintf(text + used, sizeof text - used, "%s%s", listed ? ", " : "", words[listed]);
-    free(words);
-    return tl_fail(search->error, -ENOTUNIQ, "%.80s is ambiguous: %.290s%s", search->asked->name, text,
-                   total > listed ? ", …" : "");
-}
-
-/* There is no place for it: what debug information says of that. */
-static int fail_placeless(const struct search *search)
-{
-    static const struct {
-        const char *what, *why;
-    } says[] = {
-        [FOUND_LOCAL] = {"is a local variable", "only variables that keep one address can be watched by name"},
-        [FOUND_REGISTER] = {"is kept in a register", "memory can be watched, registers cannot"},
-        [FOUND_PIECES] = {"has been taken apart by the compiler", "it has no one place in memory"},
-        [FOUND_COMPUTED] = {"has no fixed place", "the compiler moves or computes it"},
-        [FOUND_CONSTANT] = {"has been optimised away to a constant", "no memory holds it"},
-        [FOUND_NOWHERE] = {"has been optimised away", "no memory holds it"},
-    };
-    const struct candidate *best = NULL;
-    for (size_t i = 0; i < search->found.count; i++) {
-        const struct candidate *candidate = &search->found.list[i];
-        if (candidate->finding < FOUND_LOCAL || (search->file && !file_fits(candidate->file, search->file)))
-            continue;
-        if (!best || candidate->rank < best->rank)
-            best = candidate;
-    }
-    if (!best)
-        return 0;
-    const char *base = name_base(best->name);
-    bool has_function = best->in_function && base > best->name + 2;
-    int length = has_function ? (int)(base - 2 - best->name) : 0;
-    return tl_fail(search->error, -ENOTSUP, "%.80s %s%s%.*s: %s", search->asked->name, says[best->finding].what,
-                   has_function ? " in " : "", length < 100 ? length : 100, best->name, says[best->finding].why);
-}
-
-struct offering {
-    struct nearest *nearest;
-    bool plain_only; /* debug information has the names that compilers have changed */
-};
-
-static void offer_symbol(void *context, const struct symbol *symbol)
-{
-    const struct offering *offering = context;
-    struct nearest *nearest = offering->nearest;
-    char raw[128], plain[256];
-    if ((symbol->type != STT_OBJECT && symbol->type != STT_TLS) || symbol->length >= sizeof raw)
-        return;
-    memcpy(raw, symbol->name, symbol->length);
-    raw[symbol->length] = '\0';
-    if (offering->plain_only && strchr(raw, '.'))
-        return;
-    const char *name = name_demangle(raw, plain, sizeof plain) ? plain : raw;
-    nearest_offer(nearest, strstr(nearest->wanted, "::") ? name : name_base(name));
-}
-
-static bool is_meant(const struct search *search, size_t index, bool by_scope)
+bool search_includes(const struct search *search, size_t index, bool by_scope)
 {
     const struct tl_module *module = &search->modules->modules[index];
     if (!module->object)
@@ -310,71 +194,12 @@ static bool is_meant(const struct search *search, size_t index, bool by_scope)
     return !by_scope || tl_modules_find(search->modules, search->asked->scope, index) == (int)index;
 }
 
-/* It is not in the file that was named, but in others. */
-static int fail_other_file(const struct search *search)
-{
-    char text[200] = "";
-    size_t used = 0;
-    for (size_t i = 0; i < search->found.count; i++) {
-        const struct candidate *c = &search->found.list[i];
-        const char *base = c->file ? tl_base_name(c->file) : NULL;
-        if (!has_place(c) || !base || strstr(text, base) || used + 80 > sizeof text)
-            continue;
-        used += (size_t)snprintf(text + used, sizeof text - used, "%s%.70s", used ? ", " : "", base);
-    }
-    return used ? tl_fail(search->error, -ENOENT, "no variable %.80s in %.100s, only in %s", search->asked->name,
-                          search->file, text)
-                : 0;
-}
-
-/* Symbol tables tell the files of local symbols only. */
-static bool lacks_file(const struct search *search)
-{
-    for (size_t i = 0; i < search->found.count; i++)
-        if (has_place(&search->found.list[i]) && !search->found.list[i].file)
-            return search->file != NULL;
-    return false;
-}
-
-static int fail_unknown(const struct search *search, bool by_scope)
-{
-    struct nearest nearest = {.wanted = search->asked->name};
-    struct offering offering = {.nearest = &nearest};
-    char suggestion[220], where[120] = "";
-    bool has_names = false;
-    int result = search->file ? fail_other_file(search) : 0;
-    if (result)
-        return result;
-    if (lacks_file(search))
-        return tl_fail(search->error, -ENOENT,
-                       "nothing tells the source file of %.80s (no debug information): leave the file out",
-                       search->asked->name);
-    for (size_t i = 0; i < search->modules->count; i++) {
-        struct tl_object *object = search->modules->modules[i].object;
-        if (!is_meant(search, i, by_scope))
-            continue;
-        offering.plain_only = object_need_dwarf(object) != NULL;
-        object_each_symbol(object, offer_symbol, &offering);
-        dwarf_offer_variables(object, &nearest);
-        has_names |= object_section(object, SHT_SYMTAB, NULL, NULL) || object->debug || object_need_dwarf(object);
-        if (i == 0 && nearest.count && nearest.best[0].distance <= 1)
-            break;
-    }
-    nearest_say(&nearest, suggestion, sizeof suggestion);
-    if (search->file)
-        snprintf(where, sizeof where, " in %.100s", search->file);
-    else if (by_scope)
-        snprintf(where, sizeof where, " in %.100s", search->asked->scope);
-    return tl_fail(search->error, -ENOENT, "no variable %.80s%s%s%s", search->asked->name, where,
-                   has_names || nearest.count ? "" : " (stripped: only exported names are known)", suggestion);
-}
-
 /* Modules in which the name is looked for, until that is enough. */
 static void search_modules(struct search *search, bool by_scope)
 {
     for (size_t i = 0; i < search->modules->count; i++) {
         const struct candidate *best;
-        if (is_meant(search, i, by_scope))
+        if (search_includes(search, i, by_scope))
             search_module(search, &search->modules->modules[i]);
         /* The program's own goes before what the libraries have. */
         if (i == 0 && best_of(search, &best) && best->rank == RANK_EXACT && best->finding != FOUND_FUNCTION)
@@ -479,9 +304,9 @@ static int find(struct search *search, struct tl_variable *variable)
     if (count == 1)
         result = fill(search, best, variable);
     else if (count > 1)
-        result = fail_ambiguous(search, best);
-    else if (!(result = fail_placeless(search)))
-        result = fail_unknown(search, by_scope);
+        result = search_fail_ambiguous(search, best);
+    else if (!(result = search_fail_placeless(search)))
+        result = search_fail_unknown(search, by_scope);
     if (!result && search->wanted == asked->name)
         result = variable_walk(variable, asked, search->error);
     else if (result && search->error)

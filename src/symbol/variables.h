@@ -47,6 +47,30 @@ struct candidates {
 void candidates_add(struct candidates *candidates, const struct candidate *candidate);
 void candidates_free(struct candidates *candidates);
 
+/* Whether it has a place in memory. */
+static inline bool has_place(const struct candidate *candidate)
+{
+    return candidate->finding <= FOUND_FUNCTION;
+}
+
+/* One search for one name (variable.c), and what to say when it has failed (variable_refusal.c): each returns the
+ * error, or 0 where it has nothing to say. */
+struct search {
+    const struct tl_modules *modules;
+    const struct tl_variable_name *asked;
+    const char *wanted, *base; /* the name in full; its last component */
+    const char *file;          /* the source file, or NULL */
+    const struct tl_module *module;
+    struct candidates found;
+    size_t first; /* of the module under way */
+    struct tl_error *error;
+};
+/* Whether the name is looked for in a module. */
+bool search_includes(const struct search *search, size_t index, bool by_scope);
+int search_fail_ambiguous(const struct search *search, const struct candidate *best);
+int search_fail_placeless(const struct search *search);
+int search_fail_unknown(const struct search *search, bool by_scope);
+
 /* Names. */
 enum { RANK_EXACT, RANK_INNER, RANK_NUMBERED, RANK_NONE };
 /* How well a full name fits what was asked for: the same but for anonymous namespaces; the same behind some namespaces,

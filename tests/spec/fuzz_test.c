@@ -12,16 +12,34 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const char *const words[] = {
-    "p",       "r",      "p:",       "uprobe:", "uretprobe:", "pid$target:", "pid7:",
-    ":",       "!",      "/bin/ls",  "main",    "%return",    "entry",       "return",
-    " ",       " ",      " ",        " if ",    "a=",         "%di",         "%eax",
-    "$arg1",   "$stack", "$retval",  "$comm",   "@",          "@+",          "+8(",
-    "-0(",     "+u4(",   ")",        "(",       "\\",         "\\\"x\"",     ":u8",
-    ":string", ":b3@2/", "8",        "64",      "0x",         "0xff",        "99999999999999999999",
-    "a",       "pid",    "comm",     "==",      "!=",         "~",           "&&",
-    "||",      "<<",     "/",        "%",       "'a'",        "\"",          "\"a*\"",
-    "\\x41",   "\x80",   "\xc3\xa4", "\t",      "\x01",       "ul",          "[4]",
-    "+4",      "*",      "usdt:",    "-",
+    "p",       "r",          "p:",
+    "uprobe:", "uretprobe:", "pid$target:",
+    "pid7:",   ":",          "!",
+    "/bin/ls", "main",       "%return",
+    "entry",   "return",     " ",
+    " ",       " ",          " if ",
+    "a=",      "%di",        "%eax",
+    "$arg1",   "$stack",     "$retval",
+    "$comm",   "@",          "@+",
+    "+8(",     "-0(",        "+u4(",
+    ")",       "(",          "\\",
+    "\\\"x\"", ":u8",        ":string",
+    ":b3@2/",  "8",          "64",
+    "0x",      "0xff",       "99999999999999999999",
+    "a",       "pid",        "comm",
+    "==",      "!=",         "~",
+    "&&",      "||",         "<<",
+    "/",       "%",          "'a'",
+    "\"",      "\"a*\"",     "\\x41",
+    "\x80",    "\xc3\xa4",   "\t",
+    "\x01",    "ul",         "[4]",
+    "+4",      "*",          "usdt:",
+    "-",       "mem:",       "watchpoint:",
+    "old",     "new",        "ip",
+    "->",      "[3]",        ".limit",
+    "::",      "/4",         ":rw",
+    ":x",      "<int>",      "(anonymous namespace)",
+    "0x1000",  "a.c:",       "red",
 };
 
 static void run(const char *text, size_t size)
@@ -81,8 +99,8 @@ static void mixed_words(struct chance *chance)
 /* Long and deep: nothing may depend on a spec being of a reasonable size. */
 static void large_specs(void)
 {
-    static const char *const repeated[] = {"(",      "!",  "-", "+8(",      "1+", "(1+",    "1&&",
-                                           "a=%di ", "\"", "x", "\xc3\xa4", " ",  "$arg1 ", "!(0||"};
+    static const char *const repeated[] = {"(",        "!", "-",      "+8(",   "1+",  "(1+", "1&&", "a=%di ", "\"", "x",
+                                           "\xc3\xa4", " ", "$arg1 ", "!(0||", "[1]", ".a",  "::b", "<",      ":a"};
     static char text[70000];
     for (size_t i = 0; i < sizeof repeated / sizeof *repeated; i++) {
         for (unsigned with_filter = 0; with_filter < 2; with_filter++) {

@@ -4,6 +4,7 @@
  * allocator is wrapped by the linker (--wrap), so the tests' own allocations count as well where they are made.
  */
 #include "kit.h"
+#include "spec/watch.h"
 
 void *__real_malloc(size_t size);
 void *__real_calloc(size_t count, size_t size);
@@ -115,8 +116,49 @@ static void every_allocation_may_fail(void **state)
     }
 }
 
+static bool attempt_watch(const char *text, long fails)
+{
+    struct tl_watch *watch = NULL;
+    struct tl_operation *code = NULL;
+    struct tl_error error = {0};
+    struct tl_watch_value value = {.length = 4, .has_values = true};
+    size_t length, strings_size;
+    char *strings = NULL;
+    left = fails;
+    was_refused = false;
+    int result = tl_watch_parse(text, &watch, &error);
+    if (!result)
+        result = tl_watch_compile(watch, &value, &code, &length, &strings, &strings_size, &error);
+    left = -1;
+    free(code);
+    free(strings);
+    tl_watch_free(watch);
+    if (was_refused) {
+        assert_int_equal(result, -ENOMEM);
+        assert_int_equal(error.code, -ENOMEM);
+    }
+    return was_refused;
+}
+
+static void every_allocation_for_a_watch_may_fail(void **state)
+{
+    (void)state;
+    static const char *const watches[] = {"libx.so:a.c:ns::table[3].next.key+4 if old < new && !(new & 1)",
+                                          "mem:0x1000/8:rw if new == 3", "watchpoint:counter:4:w", "counter"};
+    for (size_t i = 0; i < sizeof watches / sizeof *watches; i++) {
+        long fails = 0, before = live;
+        while (attempt_watch(watches[i], fails)) {
+            assert_int_equal(live, before);
+            fails++;
+        }
+        assert_true(fails > 3);
+        assert_int_equal(live, before);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(every_allocation_may_fail)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_allocation_may_fail),
+                                       cmocka_unit_test(every_allocation_for_a_watch_may_fail)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
