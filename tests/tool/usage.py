@@ -62,14 +62,15 @@ def test_the_status_is_2_for_usage_and_spec_errors():
         ["trace", "--every-instruction", *some], ["count", "--block", *some], ["count", "--tactic", "magic", *some],
         ["count", "--tactic", "", *some], ["count", "--tactic", "jump-window", *some], ["count", "-n", "3", *some],
         ["list"], ["list", "a", "b", "c"], ["list", "-p", "1", "a", "b"], ["doctor", "x"],
-        ["count", "-e", "", "--", "true"], ["count", "-e", "malloc:", "--", "true"],
+        ["count", "-e", "", "--", "true"], ["count", "-e", "malloc:", "--", "true"], ["count", "-a", *some],
+        ["trace", "--all-writes", *some], ["count", "--multiplex", *some], ["trace", "malloc", *some],
     ):
         done = run(*wrong)
         assert done.status == 2 and done.err and not done.out, (wrong, done.status, done.err, done.out)
 
 
 def test_help_is_no_error():
-    for words in (["--help"], ["-h"], ["list", "-h"], ["trace", "--help"], ["count", "-h"], ["doctor", "-h"]):
+    for words in (["--help"], ["-h"], ["list", "-h"], ["trace", "--help"], ["count", "-h"], ["watch", "-h"], ["doctor", "-h"]):
         done = run(*words).expect(0, "^$")
         assert done.out.startswith("usage: trapline"), done.out
     assert run("--version").expect(0).out.startswith("trapline ")

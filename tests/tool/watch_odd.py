@@ -49,6 +49,36 @@ def test_children_are_followed():
         assert done.watched()["counter"]["accesses"] == 100
 
 
+def test_programs_that_have_no_such_variable_are_passed_by():
+    path = target("watched")
+    done = watch("-f", "counter", "--", "sh", "-c", f"{path} bump 2; {path} bump 3; exit 5", status=5)
+    assert [hit["new"] for hit in done.watches()] == [1, 2, 1, 2, 3]
+    watch("-f", "countr", "--", "sh", "-c", f"{path} bump 2", status=1).expect(1, "countr: nothing of this name")
+
+
+def test_a_slow_reader_loses_hits_and_is_told_how_many():
+    read, write = os.pipe()
+    program = Program("watched")
+    tool = Tool("watch", "--json", "counter", "-p", program.pid, ready="in place", stdout=write)
+    os.close(write)
+    program.ask("bump 100000")  # nobody reads meanwhile
+    lines = []
+
+    def slowly():
+        with open(read) as file:
+            lines.extend(json.loads(line) for line in file)
+
+    reader = threading.Thread(target=slowly)
+    reader.start()
+    tool.stop().expect(0)
+    reader.join()
+    hits, summary = [line for line in lines if line["type"] == "watch"], lines[-1]
+    (row,) = [line for line in lines if line["type"] == "watched"]
+    assert row["accesses"] == 100000 and row["reported"] == len(hits)
+    assert summary["hits"] == 100000 == len(hits) + summary["lost"] + summary["missed"] and summary["lost"], summary
+    program.quit()
+
+
 def test_a_program_that_ends_at_once():
     for _ in range(20):
         done = watch("counter", *watched("end"), status=7)
