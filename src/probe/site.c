@@ -66,9 +66,11 @@ enum tl_why tl_site_inspect(const struct tl_module *module, const struct tl_func
         return TL_WHY_NOT_CODE;
     if (available > site->text_length)
         available = site->text_length;
-    size_t matters = insn.length < JUMP_BYTES ? insn.length + JUMP_BYTES - 1u : insn.length;
+    /* No jump ends behind `most`, and neither it nor what is passed over to a guarded system call needs more. */
+    size_t most = insn.length + JUMP_BYTES - 1u, matters = insn.length < JUMP_BYTES ? most : insn.length;
+    size_t reach = most > site->guard_at ? most : site->guard_at + 1u;
     site->boundaries = 1;
-    for (size_t at = insn.length; at < available; at += insn.length) {
+    for (size_t at = insn.length; at < available && at < reach; at += insn.length) {
         site->boundaries |= 1u << at;
         if (tl_object_in_rseq(object, file_addr + at))
             site->pinned |= 1u << at;
