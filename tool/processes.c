@@ -7,6 +7,7 @@
 #include "processes.h"
 
 #include "base/now.h"
+#include "symbol/symbol.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -111,6 +112,20 @@ static void raise_descriptor_limit(void)
     }
 }
 
+/* What the kernel does not execute, or not for long, may be a file of which more can be told. */
+static void explain(const char *command, int failed, struct tl_error *error)
+{
+    struct tl_object *object;
+    struct tl_error found;
+    if ((failed != -ENOEXEC && failed != -ESRCH) || !strchr(command, '/'))
+        return;
+    int result = tl_object_open(command, NULL, &object, &found);
+    if (!result)
+        tl_object_close(object);
+    else if (result == -ENOEXEC || result == -EINVAL)
+        *error = found;
+}
+
 int processes_begin(struct processes *processes)
 {
     const struct options *options = processes->options;
@@ -118,6 +133,8 @@ int processes_begin(struct processes *processes)
     struct tl_error error;
     int failed = options->pid ? tl_remote_open(options->pid, &remote, &error)
                               : tl_remote_launch(options->command, &remote, &error);
+    if (failed && !options->pid)
+        explain(options->command[0], failed, &error);
     if (!failed && options->follow && tl_follow_begin(remote, &processes->follow, &error)) {
         tl_remote_close(remote);
         failed = -1;

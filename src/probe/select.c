@@ -8,10 +8,12 @@
 
 #include "base/array.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static void __attribute__((format(printf, 3, 4)))
 notice(const struct tl_selecting *selecting, const struct tl_spec *spec, const char *format, ...)
@@ -250,12 +252,19 @@ static int select_offset(struct tl_selecting *selecting, const struct tl_spec *s
 static int nothing_found(const struct tl_spec *spec, const struct tl_modules *modules, size_t matched,
                          struct tl_error *error)
 {
+    if (!matched && spec->module && strchr(spec->module, '/') && !strpbrk(spec->module, "*?[") &&
+        access(spec->module, F_OK))
+        return tl_fail(error, -ENOENT, "%s: %s", spec->module, strerror(errno));
     if (!matched)
         return tl_fail(error, -ENOENT, "no file like \"%s\" is mapped in process %d", spec->module ? spec->module : "*",
                        (int)modules->pid);
     if (spec->where != TL_WHERE_SYMBOL)
         return tl_fail(error, -ENOENT, "offset 0x%llx is not in the code of \"%s\"", (unsigned long long)spec->offset,
                        spec->module ? spec->module : "*");
+    const struct tl_module *program = modules->count ? &modules->modules[0] : NULL;
+    if (!spec->module && program && !program->object) /* it would have had it, most likely */
+        return tl_fail(error, -ENOENT, "no function %s \"%s\" in the libraries; %s", spec->is_glob ? "like" : "named",
+                       spec->symbol, program->refused.text);
     return tl_fail(error, -ENOENT, "no function %s \"%s\" in %s", spec->is_glob ? "like" : "named", spec->symbol,
                    spec->module ? spec->module : "the program or its libraries");
 }

@@ -53,8 +53,21 @@ def test_truncated_files():
 
 
 def test_commands_of_other_machines():
-    for path in (elf_with(machine=183), elf_with(size=100)):
-        one_line(run("count", "-e", "EXE!main", "--", path), 1, "Exec format error")
+    for path, why in ((elf_with(machine=183), r"for another machine \(aarch64\); only x86-64 is supported"),
+                      (elf_with(size=100), "truncated"), (elf_with(size=5000), "truncated")):
+        one_line(run("count", "-e", "EXE!main", "--", path), 1, f"^trapline: {path}: {why}")
+    script = os.path.join(WORK, "script")
+    with open(script, "w") as file:
+        file.write("echo\n")
+    os.chmod(script, 0o755)
+    one_line(run("count", "-e", "EXE!main", "--", script), 1, f"^trapline: {script}: not an ELF file$")
+
+
+def test_files_that_specs_name():
+    one_line(run("count", "-e", "p /nonexistent:main", "--", target("calls")), 1, "/nonexistent: No such file")
+    one_line(run("count", "-e", "p /usr/bin/env:main", "--", target("calls")), 1, 'no file like "/usr/bin/env"')
+    # The kernel looks at the machine only, and executes what calls itself an x32 program.
+    one_line(run("count", "-e", "main", "--", elf_with(kind=1)), 1, "an x32 program; only 64-bit x86-64 is supported")
 
 
 def test_a_32_bit_program():
