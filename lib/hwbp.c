@@ -11,89 +11,13 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/syscall.h>
-#include <unistd.h>
 
 #include "engine.h"
 #include "hwbp.h"
 #include "notifiers.h"
-#include "structs.h"
 
-enum {
-    KNOWN_FLAGS = TL_HWBP_DISABLED | TL_HWBP_KERNEL | TL_HWBP_FORK | TL_HWBP_BRANCHES,
-    BOARD_LEAST = 64,
-    BOARD_MOST = HWBP_INDEX_MASK + 1,
-    TID_BITS = 22,
-    CAPABILITY_ADMIN = 21,
-    CAPABILITY_VERSION = 0x20080522
-};
-
-static uint32_t *generations; /* of each place of the board */
 static int forking_tid;
-
-/* ---- what is asked for ---- */
-
-static int check_options(const struct tl_hwbp_options *options, struct tl_error *error)
-{
-    bool whole = options->scope == TL_HWBP_CPU || options->scope == TL_HWBP_WIDE;
-    if (options->flags & ~(uint64_t)KNOWN_FLAGS)
-        return tl_fail(error, -EINVAL, "unknown flags 0x%llx", (unsigned long long)options->flags);
-    if (options->scope > TL_HWBP_WIDE)
-        return tl_fail(error, -EINVAL, "unknown scope %u", options->scope);
-    if (whole && options->handler)
-        return tl_fail(error, -EINVAL, "breakpoints of a CPU only count: the kernel reports their hits to nobody");
-    if (whole && options->flags & TL_HWBP_FORK)
-        return tl_fail(error, -EINVAL, "a breakpoint of a CPU is about all processes: TL_HWBP_FORK means nothing");
-    if (options->period > 1 && !options->handler)
-        return tl_fail(error, -EINVAL, "a period without a handler");
-    if ((options->tid && options->scope != TL_HWBP_THREAD) || (options->cpu && options->scope != TL_HWBP_CPU))
-        return tl_fail(error, -EINVAL, "`tid` or `cpu` with a scope that is not about one");
-    return 0;
-}
-
-/* As the kernel wants it for kernel addresses. */
-static bool is_privileged(void)
-{
-    struct {
-        uint32_t version;
-        int pid;
-    } header = {CAPABILITY_VERSION, 0};
-    struct {
-        uint32_t effective, permitted, inheritable;
-    } data[2] = {{0}};
-    return tl_self_call(SYS_capget, (long)&header, (long)data, 0, 0, 0, 0) == 0 &&
-           (data[0].effective >> CAPABILITY_ADMIN & 1);
-}
-
-static struct tl_hwbp_attr attr_of(const struct tl_hwbp_options *options)
-{
-    return (struct tl_hwbp_attr){.addr = (uintptr_t)options->address,
-                                 .length = options->length,
-                                 .access = options->access,
-                                 .exclude_kernel = !(options->flags & TL_HWBP_KERNEL)};
-}
-
-static int check_attr(const struct tl_hwbp_options *options, struct tl_error *error)
-{
-    struct tl_hwbp_attr attr = attr_of(options);
-    int code = tl_hwbp_check(&attr, is_privileged());
-    unsigned long long addr = attr.addr, length = attr.length;
-    switch (code) {
-    case -EOPNOTSUPP:
-        return tl_fail(error, code, "%llu bytes: a debug register covers 8 at most", length);
-    case -EPERM:
-        return tl_fail(error, code, "0x%llx is a kernel address, which takes CAP_SYS_ADMIN", addr);
-    case -EINVAL:
-        return tl_fail(
-            error, code,
-            "0x%llx, %llu bytes, access %u: a debug register covers 1, 2, 4 or 8 bytes at a multiple of that "
-            "for WRITE or READ | WRITE, or sizeof(long) for EXECUTE; kernel addresses take TL_HWBP_KERNEL",
-            addr, length, attr.access);
-    default:
-        return code;
-    }
-}
 
 static int no_slot(struct tl_error *error, int code)
 {
@@ -102,67 +26,7 @@ static int no_slot(struct tl_error *error, int code)
     return tl_fail(error, code, "out of memory");
 }
 
-/* ---- the board ---- */
-
-static int grow_board(size_t room)
-{
-    struct board *old = hwbp_board, *board = malloc(sizeof *board + room * sizeof *board->places);
-    uint32_t *numbers = realloc(generations, room * sizeof *numbers);
-    if (numbers)
-        generations = numbers;
-    if (!board || !numbers) {
-        free(board);
-        return -ENOMEM;
-    }
-    board->room = room;
-    board->places = (struct tl_hwbp **)(board + 1);
-    size_t used = old ? old->room : 0;
-    for (size_t i = 0; i < room; i++)
-        board->places[i] = i < used ? old->places[i] : NULL;
-    memset(numbers + used, 0, (room - used) * sizeof *numbers);
-    __atomic_store_n(&hwbp_board, board, __ATOMIC_RELEASE);
-    notifiers_wait();
-    free(old);
-    return 0;
-}
-
-static int find_place(uint32_t *index)
-{
-    size_t room = hwbp_board ? hwbp_board->room : 0;
-    for (size_t i = 0; i < room; i++)
-        if (!hwbp_board->places[i]) {
-            *index = (uint32_t)i;
-            return 0;
-        }
-    *index = (uint32_t)room;
-    return room == BOARD_MOST ? -ENOMEM : grow_board(room ? room * 2 : BOARD_LEAST);
-}
-
-static uint64_t next_tag(uint32_t index)
-{
-    uint64_t generation = ++generations[index] & HWBP_GENERATION_MASK;
-    return HWBP_MAGIC << HWBP_MAGIC_AT | generation << HWBP_GENERATION_AT | index;
-}
-
-/* ---- views ---- */
-
-static void show(struct view *view, const struct tl_perf_spec *spec)
-{
-    __atomic_fetch_add(&hwbp_readers, spec->attr.access & TL_HWBP_READ ? 1 : 0, __ATOMIC_SEQ_CST);
-    __atomic_fetch_add(&hwbp_reporters, spec->tag ? 1 : 0, __ATOMIC_SEQ_CST);
-    view->address = spec->attr.addr;
-    view->length = (uint32_t)spec->attr.length;
-    view->access = spec->attr.access;
-    hwbp_look(view, &view->shadow);
-    __atomic_store_n(&view->tag, spec->tag, __ATOMIC_RELEASE);
-}
-
-static void hide(struct view *view)
-{
-    __atomic_fetch_sub(&hwbp_readers, view->access & TL_HWBP_READ ? 1 : 0, __ATOMIC_SEQ_CST);
-    __atomic_fetch_sub(&hwbp_reporters, view->tag ? 1 : 0, __ATOMIC_SEQ_CST);
-    __atomic_store_n(&view->tag, 0, __ATOMIC_RELEASE);
-}
+/* ---- onto the registers, and off ---- */
 
 static bool is_on(const struct tl_hwbp *hwbp)
 {
@@ -180,39 +44,22 @@ static void settle(struct tl_hwbp *hwbp)
     }
 }
 
-/* ---- onto the registers, and off ---- */
-
-static struct tl_perf_spec spec_of(const struct tl_hwbp_options *options, uint64_t tag)
-{
-    static const uint8_t scopes[] = {[TL_HWBP_PROCESS] = TL_PERF_PROCESS,
-                                     [TL_HWBP_THREAD] = TL_PERF_THREAD,
-                                     [TL_HWBP_CPU] = TL_PERF_CPU,
-                                     [TL_HWBP_WIDE] = TL_PERF_WIDE};
-    return (struct tl_perf_spec){.attr = attr_of(options),
-                                 .tag = options->handler ? tag : 0,
-                                 .period = options->period ? options->period : 1,
-                                 .scope = scopes[options->scope],
-                                 .tid = options->tid,
-                                 .cpu = (int)options->cpu,
-                                 .fork = options->flags & TL_HWBP_FORK};
-}
-
 static int add(struct tl_hwbp *hwbp, struct tl_error *error)
 {
     struct view *view = &hwbp->views[hwbp->current];
     int code = hwbp_reserve(hwbp);
     if (code)
         return no_slot(error, code);
-    code = check_attr(&hwbp->options, error);
+    code = hwbp_check_attr(&hwbp->options, error);
     if (!code) {
-        hwbp->spec = spec_of(&hwbp->options, next_tag(hwbp->index));
+        hwbp->spec = hwbp_spec(&hwbp->options, hwbp_next_tag(hwbp->index));
         code = tl_perf_open(&hwbp->spec, &hwbp->perf, error);
     }
     if (code) {
         hwbp_release(hwbp);
         return code;
     }
-    show(view, &hwbp->spec);
+    hwbp_show(view, &hwbp->spec);
     __atomic_store_n(&hwbp->hits, hwbp->hits | HWBP_OPEN, __ATOMIC_SEQ_CST);
     __atomic_store_n(&hwbp->added, true, __ATOMIC_SEQ_CST);
     settle(hwbp);
@@ -224,7 +71,7 @@ static void del(struct tl_hwbp *hwbp)
 {
     __atomic_store_n(&hwbp->added, false, __ATOMIC_SEQ_CST);
     tl_perf_switch(&hwbp->perf, false);
-    hide(&hwbp->views[hwbp->current]);
+    hwbp_hide(&hwbp->views[hwbp->current]);
     __atomic_store_n(&hwbp->hits, (hwbp->hits & ~HWBP_OPEN) + tl_perf_read(&hwbp->perf), __ATOMIC_SEQ_CST);
     notifiers_wait();
     tl_perf_close(&hwbp->perf);
@@ -233,23 +80,6 @@ static void del(struct tl_hwbp *hwbp)
 
 /* ---- create and destroy ---- */
 
-/* Who it is about: there is such a thread, or CPU. */
-static int find_target(struct tl_hwbp *hwbp, struct tl_error *error)
-{
-    struct tl_hwbp_options *options = &hwbp->options;
-    if (options->flags & TL_HWBP_BRANCHES)
-        return tl_fail(error, -EOPNOTSUPP, "breakpoints cannot sample branches");
-    if (options->scope != TL_HWBP_THREAD)
-        return options->scope != TL_HWBP_CPU || options->cpu < (unsigned long)sysconf(_SC_NPROCESSORS_CONF)
-                   ? 0
-                   : tl_fail(error, -ENODEV, "no CPU %u", options->cpu);
-    if (!options->tid)
-        options->tid = (int)tl_self_call(SYS_gettid, 0, 0, 0, 0, 0, 0);
-    uint64_t start = tl_perf_thread_start(options->tid);
-    hwbp->task = start << TID_BITS | (unsigned)options->tid; /* another thread may get the number later */
-    return start ? 0 : tl_fail(error, -ESRCH, "no thread %d in this process", options->tid);
-}
-
 static int create(const struct tl_hwbp_options *options, struct tl_hwbp **out, struct tl_error *error)
 {
     struct tl_hwbp *hwbp = calloc(1, sizeof *hwbp);
@@ -257,16 +87,15 @@ static int create(const struct tl_hwbp_options *options, struct tl_hwbp **out, s
         return tl_fail(error, -ENOMEM, "out of memory");
     hwbp->options = *options;
     hwbp->enabled = !(options->flags & TL_HWBP_DISABLED);
-    int code = find_target(hwbp, error);
-    if (!code && find_place(&hwbp->index))
+    int code = hwbp_find_target(hwbp, error);
+    if (!code && hwbp_find_place(&hwbp->index))
         code = tl_fail(error, -ENOMEM, "out of memory");
     if (!code) {
-        hwbp->born = next_tag(hwbp->index);
-        __atomic_store_n(&hwbp_board->places[hwbp->index], hwbp, __ATOMIC_RELEASE);
+        hwbp->born = hwbp_next_tag(hwbp->index);
+        hwbp_put(hwbp->index, hwbp);
         code = add(hwbp, error);
         if (code) {
-            __atomic_store_n(&hwbp_board->places[hwbp->index], NULL, __ATOMIC_RELEASE);
-            notifiers_wait();
+            hwbp_put(hwbp->index, NULL);
         }
     }
     if (code)
@@ -276,19 +105,13 @@ static int create(const struct tl_hwbp_options *options, struct tl_hwbp **out, s
     return code;
 }
 
-static int copy(const struct tl_hwbp_options *theirs, struct tl_hwbp_options *ours, struct tl_error *error)
-{
-    int code = structs_copy(theirs, ours, sizeof *ours, sizeof *ours, "tl_hwbp_options", error);
-    return code ? code : check_options(ours, error);
-}
-
 int tl_hwbp_create(const struct tl_hwbp_options *options, struct tl_hwbp **out, struct tl_error *error)
 {
     struct tl_hwbp_options checked;
     if (!out)
         return tl_fail(error, -EINVAL, "nowhere to put the breakpoint: NULL");
     *out = NULL;
-    int code = copy(options, &checked, error);
+    int code = hwbp_copy_options(options, &checked, error);
     if (!code)
         code = checked.handler ? engine_begin(error) : engine_open(error);
     if (code)
@@ -309,8 +132,7 @@ int tl_hwbp_destroy(struct tl_hwbp *hwbp)
         return code;
     if (hwbp->added && !hwbp->inherited)
         del(hwbp);
-    __atomic_store_n(&hwbp_board->places[hwbp->index], NULL, __ATOMIC_RELEASE);
-    notifiers_wait();
+    hwbp_put(hwbp->index, NULL);
     engine_end();
     free(hwbp);
     return 0;
@@ -334,7 +156,7 @@ int tl_hwbp_add(struct tl_hwbp *hwbp, struct tl_error *error)
     if (code)
         return tl_fail(error, code, code == -EDEADLK ? "called from a handler" : "it is the parent's");
     if (!hwbp->added)
-        code = find_target(hwbp, error);
+        code = hwbp_find_target(hwbp, error);
     if (!code && !hwbp->added)
         code = add(hwbp, error);
     engine_end();
@@ -405,24 +227,16 @@ int tl_hwbp_stop(struct tl_hwbp *hwbp)
 
 /* ---- modify ---- */
 
-static bool is_same_but_for_place(const struct tl_hwbp_options *a, const struct tl_hwbp_options *b)
-{
-    return !((a->flags ^ b->flags) & ~(uint64_t)TL_HWBP_DISABLED) && a->scope == b->scope &&
-           (a->tid == b->tid || !b->tid) && a->cpu == b->cpu &&
-           (a->period ? a->period : 1) == (b->period ? b->period : 1) && a->handler == b->handler &&
-           a->context == b->context;
-}
-
 /* While added: the accounting, then the kernel; all or nothing. */
 static int move(struct tl_hwbp *hwbp, const struct tl_hwbp_options *to, struct tl_error *error)
 {
     struct view *from_view = &hwbp->views[hwbp->current], *view = &hwbp->views[!hwbp->current];
-    struct tl_perf_spec spec = spec_of(to, next_tag(hwbp->index));
+    struct tl_perf_spec spec = hwbp_spec(to, hwbp_next_tag(hwbp->index));
     uint32_t was = hwbp->options.access;
     int code = hwbp_retype(hwbp, to->access);
     if (code)
         return no_slot(error, code);
-    show(view, &spec);
+    hwbp_show(view, &spec);
     bool on = is_on(hwbp);
     code = tl_perf_modify(&hwbp->perf, &hwbp->spec, on, &spec, on);
     if (code) {
@@ -435,7 +249,7 @@ static int move(struct tl_hwbp *hwbp, const struct tl_hwbp_options *to, struct t
         hwbp->spec = spec;
         __atomic_store_n(&hwbp->current, !hwbp->current, __ATOMIC_RELEASE);
     }
-    hide(code ? view : from_view);
+    hwbp_hide(code ? view : from_view);
     if (on != is_on(hwbp))
         settle(hwbp);
     notifiers_wait();
@@ -444,10 +258,10 @@ static int move(struct tl_hwbp *hwbp, const struct tl_hwbp_options *to, struct t
 
 static int modify(struct tl_hwbp *hwbp, const struct tl_hwbp_options *options, struct tl_error *error)
 {
-    if (!is_same_but_for_place(&hwbp->options, options))
+    if (!hwbp_is_same_but_for_place(&hwbp->options, options))
         return tl_fail(error, -EINVAL,
                        "only address, length, access and TL_HWBP_DISABLED of a breakpoint can be changed");
-    int code = check_attr(options, error);
+    int code = hwbp_check_attr(options, error);
     bool enabled = !(options->flags & TL_HWBP_DISABLED), was = hwbp->enabled;
     if (code)
         return code;
@@ -468,7 +282,7 @@ static int modify(struct tl_hwbp *hwbp, const struct tl_hwbp_options *options, s
 int tl_hwbp_modify(struct tl_hwbp *hwbp, const struct tl_hwbp_options *options, struct tl_error *error)
 {
     struct tl_hwbp_options checked;
-    int code = copy(options, &checked, error);
+    int code = hwbp_copy_options(options, &checked, error);
     if (code)
         return code;
     code = change(hwbp);
@@ -525,7 +339,7 @@ void hwbp_forked(void)
         if (goes_along)
             continue;
         hwbp->added = false;
-        hide(&hwbp->views[hwbp->current]);
+        hwbp_hide(&hwbp->views[hwbp->current]);
         hwbp_release(hwbp);
     }
     hwbp_hit_forked();

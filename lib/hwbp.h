@@ -55,20 +55,44 @@ extern struct board *hwbp_board; /* NULL: there never was one */
 /* Views in force, or about to be: that watch for reads; that are reported. */
 extern uint32_t hwbp_readers, hwbp_reporters;
 
-/* hwbp_slots.c, under the lock: the debug registers that a breakpoint takes. 0, -ENOSPC, -ENOMEM. */
-int hwbp_reserve(struct tl_hwbp *hwbp);
+/* ---- hwbp_options.c ---- */
+
+/* The user's struct, checked but for address, length and access. 0, -EINVAL, -E2BIG. */
+int hwbp_copy_options(const struct tl_hwbp_options *theirs, struct tl_hwbp_options *ours, struct tl_error *error);
+/* Who it is about: sets options.tid and task. 0, -EOPNOTSUPP, -ESRCH, -ENODEV. */
+int hwbp_find_target(struct tl_hwbp *hwbp, struct tl_error *error);
+/* Address, length and access. 0, or the errors of tl_hwbp_check. */
+int hwbp_check_attr(const struct tl_hwbp_options *options, struct tl_error *error);
+struct tl_perf_spec hwbp_spec(const struct tl_hwbp_options *options, uint64_t tag);
+bool hwbp_is_same_but_for_place(const struct tl_hwbp_options *a, const struct tl_hwbp_options *b);
+
+/* ---- hwbp_board.c, under the lock ---- */
+
+int hwbp_find_place(uint32_t *index); /* a free one. 0 or -ENOMEM */
+/* NULL: and nobody sees any more what was there. */
+void hwbp_put(uint32_t index, struct tl_hwbp *hwbp);
+uint64_t hwbp_next_tag(uint32_t index);
+/* Views into force and out of it. */
+void hwbp_show(struct view *view, const struct tl_perf_spec *spec);
+void hwbp_hide(struct view *view);
+
+/* ---- hwbp_slots.c, under the lock: the debug registers that a breakpoint takes ---- */
+
+int hwbp_reserve(struct tl_hwbp *hwbp); /* 0, -ENOSPC, -ENOMEM */
 void hwbp_release(struct tl_hwbp *hwbp);
 /* Another access. As hwbp_reserve; going back never fails. */
 int hwbp_retype(struct tl_hwbp *hwbp, uint32_t access);
 
-/* hwbp_hit.c, async-signal-safe. Whether the signal is ours; then `regs` (as the program sees them) are what to go on
- * with. */
-bool hwbp_trap(const struct tl_notification *notification, struct tl_regs *regs);
-bool hwbp_is_trap(const struct tl_notification *notification);
+/* ---- hwbp_hit.c, async-signal-safe ---- */
+
+bool hwbp_is_trap(const struct tl_notification *notification); /* the signal is ours */
+/* Then: `regs` (as the program sees them) are what to go on with. */
+void hwbp_trap(const struct tl_notification *notification, struct tl_regs *regs);
 /* What is at the view's bytes now; whether it could be read. */
 bool hwbp_look(const struct view *view, uint64_t *value);
 
-/* Around fork: before it; in the child. */
+/* ---- around fork: before it; in the child ---- */
+
 void hwbp_forking(void);
 void hwbp_forked(void);
 void hwbp_hit_forked(void);

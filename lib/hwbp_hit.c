@@ -2,7 +2,9 @@
  *
  * On a hit: in the broker's signal handler, for the chain's readers (notifiers.c), by whom it is waited for.
  *
- * The kernel sends one SIGTRAP, with the tag of the breakpoint that was hit.
+ * The kernel sends one SIGTRAP, with the tag of a breakpoint that was hit. All that looks at the program's memory is
+ * done as handlers are, with the thread's record taken: if that is watched, errno for instance, our own access ends as
+ * a hit that is missed, and not in another look.
  */
 #include <errno.h>
 #include <sys/syscall.h>
@@ -10,7 +12,7 @@
 #include "engine.h"
 #include "hit/broker.h"
 #include "hwbp.h"
-#include "insn/touch.h"
+#include "hwbp_deed.h"
 
 enum { TRAP_PERF = 6, ASYNC = 1 };
 
@@ -72,35 +74,16 @@ bool hwbp_look(const struct view *view, uint64_t *value)
     return true;
 }
 
-struct call {
-    struct tl_hwbp *hwbp;
-    struct view *view;
+/* A trap, while it is told. */
+struct telling {
+    const struct board *board;
+    const struct tl_context *context; /* where the thread really is */
     struct tl_regs *regs;
+    struct tl_hwbp *hwbp; /* whose signal it is */
+    struct view *view;
     bool late;
+    bool unheard; /* no handler can be called */
 };
-
-static void run(void *argument)
-{
-    const struct call *call = argument;
-    struct tl_hwbp *hwbp = call->hwbp;
-    struct view *view = call->view;
-    struct tl_hwbp_hit hit = {.address = view->address,
-                              .length = view->length,
-                              .access = view->access,
-                              .flags = call->late ? TL_HWBP_HIT_LATE : 0,
-                              .context = hwbp->options.context};
-    hit.tid = this_thread();
-    if (view->access != TL_HWBP_EXECUTE) {
-        if (hwbp_look(view, &hit.now))
-            hit.before = __atomic_exchange_n(&view->shadow, hit.now, __ATOMIC_RELAXED);
-        else
-            hit.flags |= TL_HWBP_HIT_BLIND;
-    }
-    count(&hwbp->handled);
-    if (call->late)
-        count(&hwbp->late);
-    hwbp->options.handler(hwbp, call->regs, &hit);
-}
 
 static bool is_on(const struct tl_hwbp *hwbp)
 {
@@ -108,14 +91,98 @@ static bool is_on(const struct tl_hwbp *hwbp)
            !__atomic_load_n(&hwbp->stopped, __ATOMIC_RELAXED);
 }
 
-static void report(struct tl_hwbp *hwbp, struct view *view, struct tl_regs *regs, bool late)
+static void tell(const struct telling *telling, struct tl_hwbp *hwbp, struct view *view)
 {
-    struct call call = {hwbp, view, regs, late};
-    int saved = errno;
-    if (!is_on(hwbp) || !tl_call_aside(run, &call))
+    if (telling->unheard || !is_on(hwbp)) {
         count(&hwbp->missed);
-    errno = saved;
+        return;
+    }
+    struct tl_hwbp_hit hit = {.address = view->address,
+                              .length = view->length,
+                              .access = view->access,
+                              .flags = telling->late ? TL_HWBP_HIT_LATE : 0,
+                              .tid = this_thread(),
+                              .context = hwbp->options.context};
+    if (view->access != TL_HWBP_EXECUTE) {
+        if (hwbp_look(view, &hit.now))
+            hit.before = __atomic_exchange_n(&view->shadow, hit.now, __ATOMIC_RELAXED);
+        else
+            hit.flags |= TL_HWBP_HIT_BLIND;
+    }
+    count(&hwbp->handled);
+    if (telling->late)
+        count(&hwbp->late);
+    hwbp->options.handler(hwbp, telling->regs, &hit);
 }
+
+/* ---- several hit by one instruction ---- */
+
+/* Of another breakpoint the view that this thread can have hit just now, or NULL. */
+static struct view *other_view(const struct telling *telling, struct tl_hwbp *hwbp)
+{
+    if (!hwbp || hwbp == telling->hwbp || !hwbp->options.handler || hwbp->spec.period != 1 || !is_on(hwbp))
+        return NULL;
+    if (hwbp->options.scope == TL_HWBP_THREAD && hwbp->options.tid != this_thread())
+        return NULL;
+    struct view *view = &hwbp->views[__atomic_load_n(&hwbp->current, __ATOMIC_ACQUIRE) & 1];
+    return __atomic_load_n(&view->tag, __ATOMIC_ACQUIRE) ? view : NULL;
+}
+
+static void tell_executed(const struct telling *telling, const struct view *told)
+{
+    for (size_t i = 0; i < telling->board->room; i++) {
+        struct tl_hwbp *hwbp = __atomic_load_n(&telling->board->places[i], __ATOMIC_ACQUIRE);
+        struct view *view = other_view(telling, hwbp);
+        if (view && view->access == TL_HWBP_EXECUTE && view->address == told->address)
+            tell(telling, hwbp, view);
+    }
+}
+
+static bool has_changed(const struct view *view)
+{
+    uint64_t now;
+    return hwbp_look(view, &now) && now != __atomic_load_n(&view->shadow, __ATOMIC_RELAXED);
+}
+
+/* Values that have changed say little, since other threads write too; so the instruction is looked at. Where it cannot
+ * be found, a change has to do. */
+static void tell_accessed(const struct telling *telling, const struct view *told)
+{
+    struct deed deed = {0};
+    enum { NOT_LOOKED, FOUND, NOT_FOUND } state = NOT_LOOKED;
+    for (size_t i = 0; i < telling->board->room; i++) {
+        struct tl_hwbp *hwbp = __atomic_load_n(&telling->board->places[i], __ATOMIC_ACQUIRE);
+        struct view *view = other_view(telling, hwbp);
+        if (!view || view->access == TL_HWBP_EXECUTE)
+            continue;
+        if (state == NOT_LOOKED)
+            state = hwbp_find_deed(telling->context, told, &deed) ? FOUND : NOT_FOUND;
+        if (state == FOUND ? hwbp_concerns(view, &deed) : has_changed(view))
+            tell(telling, hwbp, view);
+    }
+}
+
+static void tell_all(const struct telling *telling)
+{
+    struct view told = *telling->view;
+    tell(telling, telling->hwbp, telling->view);
+    if (telling->late || __atomic_load_n(&hwbp_reporters, __ATOMIC_RELAXED) < 2)
+        return;
+    if (told.access == TL_HWBP_EXECUTE)
+        tell_executed(telling, &told);
+    else
+        tell_accessed(telling, &told);
+}
+
+static void tell_handlers(void *telling)
+{
+    int saved = errno;
+    tell_all(telling);
+    if (errno != saved)
+        errno = saved;
+}
+
+/* ---- the signal ---- */
 
 static struct view *view_of(struct tl_hwbp *hwbp, uint64_t tag)
 {
@@ -125,96 +192,7 @@ static struct view *view_of(struct tl_hwbp *hwbp, uint64_t tag)
     return NULL;
 }
 
-/* ---- several hit by one instruction ---- */
-
-/* What the instruction that has just been executed did to memory. */
-struct deed {
-    unsigned count;
-    struct tl_touch touches[TL_TOUCHES_MAX];
-};
-
-static bool concerns(const struct view *view, const struct deed *deed)
-{
-    for (unsigned i = 0; i < deed->count; i++) {
-        const struct tl_touch *touch = &deed->touches[i];
-        bool watched = touch->access & TL_INSN_WRITES || view->access & TL_HWBP_READ;
-        if (watched && touch->addr < view->address + view->length && view->address < touch->addr + touch->size)
-            return true;
-    }
-    return false;
-}
-
-static bool is_deed(const uint8_t *text, size_t length, const struct tl_context *context, uint64_t addr,
-                    const struct view *view, struct deed *deed)
-{
-    const uint64_t registers[16] = {context->rax, context->rcx, context->rdx, context->rbx, context->rsp, context->rbp,
-                                    context->rsi, context->rdi, context->r8,  context->r9,  context->r10, context->r11,
-                                    context->r12, context->r13, context->r14, context->r15};
-    struct tl_insn insn;
-    if (tl_insn_decode(text, length, addr, &insn))
-        return false;
-    if (addr == context->rip ? !(tl_insn_access(&insn) & TL_INSN_REPEATS) : insn.length != length)
-        return false;
-    deed->count = tl_insn_touches(&insn, registers, context->rflags, deed->touches);
-    return concerns(view, deed);
-}
-
-/* Find it by that it hit the view: a string instruction that is not over, or the longest that ends here. */
-static bool find_deed(const struct tl_context *context, const struct view *view, struct deed *deed)
-{
-    union {
-        uint64_t words[4];
-        uint8_t bytes[32];
-    } text;
-    for (unsigned i = 0; i < 4; i++)
-        if (!onhit_peek(context->rip - 16 + i * 8, &text.words[i]))
-            text.words[i] = 0;
-    if (is_deed(text.bytes + 16, TL_INSN_MAX, context, context->rip, view, deed))
-        return true;
-    for (unsigned length = TL_INSN_MAX; length; length--)
-        if (is_deed(text.bytes + 16 - length, length, context, context->rip - length, view, deed))
-            return true;
-    return false;
-}
-
-static bool is_about_this_thread(const struct tl_hwbp *hwbp)
-{
-    return hwbp->options.scope == TL_HWBP_PROCESS || hwbp->options.tid == this_thread();
-}
-
-static struct view *active_view(struct tl_hwbp *hwbp)
-{
-    struct view *view = &hwbp->views[__atomic_load_n(&hwbp->current, __ATOMIC_ACQUIRE) & 1];
-    return __atomic_load_n(&view->tag, __ATOMIC_ACQUIRE) ? view : NULL;
-}
-
-/* Of those that one instruction hits, the kernel gets one signal through. Which others did it hit? Values that have
- * changed say little, other threads write too; so the instruction is looked at. Where it cannot be found, a change has
- * to do. */
-static void report_others(const struct board *board, const struct tl_hwbp *told, const struct view *told_view,
-                          const struct tl_context *context, struct tl_regs *regs)
-{
-    struct deed deed = {0};
-    enum { NOT_LOOKED, FOUND, NOT_FOUND } state = NOT_LOOKED;
-    bool executes = told_view->access == TL_HWBP_EXECUTE;
-    for (size_t i = 0; i < board->room; i++) {
-        struct tl_hwbp *hwbp = __atomic_load_n(&board->places[i], __ATOMIC_ACQUIRE);
-        struct view *view = hwbp && hwbp != told && hwbp->options.handler ? active_view(hwbp) : NULL;
-        if (!view || !is_on(hwbp) || hwbp->spec.period != 1 || (view->access == TL_HWBP_EXECUTE) != executes ||
-            !is_about_this_thread(hwbp))
-            continue;
-        if (!executes && state == NOT_LOOKED)
-            state = find_deed(context, told_view, &deed) ? FOUND : NOT_FOUND;
-        uint64_t now;
-        bool hit = executes         ? view->address == told_view->address
-                   : state == FOUND ? concerns(view, &deed)
-                                    : hwbp_look(view, &now) && now != __atomic_load_n(&view->shadow, __ATOMIC_RELAXED);
-        if (hit)
-            report(hwbp, view, regs, false);
-    }
-}
-
-bool hwbp_trap(const struct tl_notification *notification, struct tl_regs *regs)
+void hwbp_trap(const struct tl_notification *notification, struct tl_regs *regs)
 {
     const struct tl_siginfo *info = &notification->frame->info;
     const struct board *board = __atomic_load_n(&hwbp_board, __ATOMIC_ACQUIRE);
@@ -222,15 +200,15 @@ bool hwbp_trap(const struct tl_notification *notification, struct tl_regs *regs)
     struct tl_hwbp *hwbp =
         board && index < board->room ? __atomic_load_n(&board->places[index], __ATOMIC_ACQUIRE) : NULL;
     if (!hwbp)
-        return true;
+        return; /* it is gone */
     struct view *view = view_of(hwbp, tag);
     if (view) {
-        struct view was = *view;
-        report(hwbp, view, regs, is_late(info));
-        if (!is_late(info) && __atomic_load_n(&hwbp_reporters, __ATOMIC_RELAXED) > 1)
-            report_others(board, hwbp, &was, &notification->frame->context, regs);
+        struct telling telling = {board, &notification->frame->context, regs, hwbp, view, is_late(info), false};
+        if (!tl_call_aside(tell_handlers, &telling)) {
+            telling.unheard = true;
+            tell_all(&telling);
+        }
     } else if (tag >= hwbp->born) {
         count(&hwbp->missed); /* it was modified */
     }
-    return true;
 }

@@ -156,17 +156,16 @@ static bool watch(const struct tl_notification *notification)
     const struct tl_trap_range *range =
         notification->range ? NULL
                             : tl_trap_range_find(tl_broker_tables(tl_self_broker(engine.self)), context->rip - 1);
-    if (range) {
+    if (range && range->end == context->rip) {
         exception.seen.rip = exception.before.rip = exception.regs.rip = range->addr + range->length;
         exception.mapped = true;
     }
     exception.before.rflags = exception.regs.rflags &= ~(uint64_t)TL_FLAG_RESUME;
-    bool ours = hwbp_trap(notification, &exception.regs);
-    if (ours)
-        claim(notification, &exception);
-    if (ours && exception.regs.rip != exception.before.rip)
+    hwbp_trap(notification, &exception.regs);
+    claim(notification, &exception);
+    if (exception.regs.rip != exception.before.rip)
         context->rflags &= ~(uint64_t)TL_FLAG_RESUME;
-    return ours;
+    return true;
 }
 
 static uint32_t *begin_reading(void)

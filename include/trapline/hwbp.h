@@ -14,7 +14,8 @@
  * What hits: any access that overlaps the watched bytes, of any size and alignment, is one hit (18.2.5); of a repeated
  * string instruction each round is one. A store of the value that is there already is one, and so is a compare and
  * exchange that fails, since the processor writes then too. A prefetch is none. What the kernel reads or writes for the
- * program, such as the buffer of read(2), is none (but see TL_HWBP_KERNEL).
+ * program, such as the buffer of read(2), is none (but see TL_HWBP_KERNEL). What the library itself writes below the
+ * stack pointer, where probes and signals come, is.
  *
  * Handlers run in the thread that hit, on a stack of the library's, in a signal context with all signals blocked but
  * SIGTRAP, SIGSEGV, SIGBUS, SIGILL and SIGFPE. They may call what a signal handler may, as handlers of probes may; what
@@ -116,7 +117,7 @@ struct tl_hwbp_options {
  *                 sizeof(long); data of a length that is no power of two, or not aligned to it
  *   -EOPNOTSUPP   data longer than 8 bytes
  *   -EINVAL       a kernel address without TL_HWBP_KERNEL
- *   -EPERM        a kernel address without privilege
+ *   -EPERM        a kernel address without privilege; an instruction of the library's own
  *   -EACCES, -EPERM, -ENOSYS   perf events are forbidden here (kernel.perf_event_paranoid 3, seccomp), or this one
  *                 takes privilege; or as tl_probe_register, the first time
  *   -ENOMEM, -EMFILE, -ENFILE, -EAGAIN   memory or descriptors (one for each thread that is there, or CPU) have run

@@ -107,6 +107,8 @@ static void addresses_lengths_and_kinds_of_access(void **state)
     assert_int_equal(WITH(address, KERNEL), -EINVAL);
     struct tl_hwbp_options options = kit_watch(kit_loop_insn, 1, TL_HWBP_EXECUTE, &seen);
     assert_int_equal(refused(&options), -EINVAL);
+    options = kit_watch((void *)(uintptr_t)tl_version, sizeof(long), TL_HWBP_EXECUTE, &seen); /* NOLINT */
+    assert_int_equal(refused(&options), -EPERM);
 }
 
 static void who_there_is_not(void **state)

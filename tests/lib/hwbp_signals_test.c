@@ -256,6 +256,29 @@ static void vector_registers_and_errno_are_kept(void **state)
     kit_destroy(hwbp);
 }
 
+/* What the library does to it around a handler is not looked into again. */
+static void errno_can_be_watched(void **state)
+{
+    (void)state;
+    struct tl_hwbp_options options = kit_watch(&errno, sizeof errno, TL_HWBP_WRITE, &seen);
+    struct tl_hwbp *hwbp = kit_create(&options);
+    kit_store(&errno, 7, 4);
+    kit_expect(hwbp, 1, 1, 0);
+    kit_destroy(hwbp);
+    options.handler = compute;
+    hwbp = kit_create(&options);
+    kit_store(&errno, 8, 4);
+    int now = errno;
+    kit_expect(hwbp, 3, 1, 2); /* the handler changes it, and it is put back */
+    assert_int_equal(now, 8);
+    options.access |= TL_HWBP_READ;
+    assert_int_equal(tl_hwbp_modify(hwbp, &options, NULL), 0);
+    kit_store(&errno, 9, 4);
+    assert_int_equal(errno, 9);
+    assert_true(kit_counts(hwbp).handled >= 3);
+    kit_destroy(hwbp);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -266,6 +289,7 @@ int main(void)
         cmocka_unit_test_setup(hits_in_handlers_are_missed, begin),
         BOTH_WAYS(probes_and_breakpoints_on_one_instruction),
         cmocka_unit_test_setup(vector_registers_and_errno_are_kept, begin),
+        cmocka_unit_test_setup(errno_can_be_watched, begin),
     };
     kit_skip_without_events();
     return cmocka_run_group_tests(tests, NULL, NULL);
