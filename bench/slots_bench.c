@@ -1,42 +1,49 @@
 /* SPDX-License-Identifier: MIT
  *
  * What the accounting of debug-register slots costs: a reservation and its release, in nanoseconds, while nobody and
- * while a million tasks hold one, on few CPUs and on many; and beside it the same rules by a plain scan.
- * Prints lines of a name and a figure.
+ * while a million tasks hold one, on few CPUs and on many; and beside it the same rules by a plain scan, and what a
+ * processor here waits for a word at random in as much memory as a million tasks take: a table of tasks cannot be
+ * faster than that. All in turns (lines.h). Lines of `name value`.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+#include <sys/mman.h>
 
 #include "hwbp/slots.h"
+#include "lines.h"
 
-enum { RUNS = 5, ROUNDS = 200000, SCAN_ROUNDS = 3, TASKS = 1000000, SCAN_TASKS = 10000, SCAN_CPUS = 256, SLOTS = 4 };
+enum { TURNS = 2000, ROUNDS = 101, SCAN_TURNS = 1, TASKS = 1000000, SCAN_TASKS = 10000, SCAN_CPUS = 256, SLOTS = 4 };
+enum { LARGE_PAGE = 2 << 20, MEMORY = 512 << 20, CHASED = 48 << 20, LINE_WORDS = 8 };
+
+/* Memory in large pages, as whoever has a million tasks would give it. It is not used again. */
+static uint8_t *memory, *memory_end;
 
 static void *allocate(void *context, size_t bytes)
 {
     (void)context;
-    return malloc(bytes);
+    uint8_t *taken = memory;
+    bytes = (bytes + 63) & ~(size_t)63;
+    if (bytes > (size_t)(memory_end - memory))
+        return NULL;
+    memory += bytes;
+    return taken;
 }
 
-static void release(void *context, void *memory, size_t bytes)
+static void release(void *context, void *bytes, size_t size)
 {
     (void)context;
     (void)bytes;
-    free(memory);
+    (void)size;
 }
 
-static double now(void)
+static void reserve_memory(void)
 {
-    struct timespec time;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-    return (double)time.tv_sec * 1e9 + (double)time.tv_nsec;
-}
-
-static int ascending(const void *left, const void *right)
-{
-    const double *a = left, *b = right;
-    return (*a > *b) - (*a < *b);
+    memory = aligned_alloc(LARGE_PAGE, MEMORY);
+    if (!memory)
+        abort();
+    madvise(memory, MEMORY, MADV_HUGEPAGE);
+    memory_end = memory + MEMORY;
 }
 
 static struct tl_slots make(unsigned cpus, uint64_t tasks)
@@ -52,23 +59,53 @@ static struct tl_slots make(unsigned cpus, uint64_t tasks)
     return slots;
 }
 
-/* Tasks first to first + range - 1, at random. */
-static double cost(struct tl_slots *slots, uint64_t first, uint64_t range)
+/* Who asks: tasks first to first + range - 1, at random. */
+struct subject {
+    struct tl_slots slots;
+    uint64_t first, range;
+};
+
+static uint64_t random_number(void)
 {
-    double runs[RUNS];
-    for (int r = 0; r < RUNS; r++) {
-        uint64_t seed = (uint64_t)r + 1;
-        double start = now();
-        for (int i = 0; i < ROUNDS; i++) {
-            seed = seed * 6364136223846793005ull + 1442695040888963407ull;
-            struct tl_slot_request request = {.task = first + (seed >> 33) % range, .cpu = TL_ANY_CPU, .weight = 1};
-            if (tl_slots_reserve(slots, &request) || tl_slots_release(slots, &request))
-                abort();
-        }
-        runs[r] = (now() - start) / ROUNDS;
+    static uint64_t seed = 1;
+    seed = seed * 6364136223846793005ull + 1442695040888963407ull;
+    return seed >> 33;
+}
+
+static void reserve_and_release(const struct line *line)
+{
+    struct subject *subject = (struct subject *)(uintptr_t)line->subject;
+    for (uint64_t i = 0; i < line->turns; i++) {
+        struct tl_slot_request request = {
+            .task = subject->first + random_number() % subject->range, .cpu = TL_ANY_CPU, .weight = 1};
+        if (tl_slots_reserve(&subject->slots, &request) || tl_slots_release(&subject->slots, &request))
+            abort();
     }
-    qsort(runs, RUNS, sizeof *runs, ascending);
-    return runs[RUNS / 2];
+}
+
+/* One large circle through all cache lines: each names the next. */
+static uint64_t *chain, chased;
+
+static void make_chain(void)
+{
+    size_t count = CHASED / 64;
+    chain = allocate(NULL, CHASED);
+    if (!chain)
+        abort();
+    for (size_t i = 0; i < count; i++)
+        chain[i * LINE_WORDS] = i;
+    for (size_t i = count - 1; i > 0; i--) {
+        size_t other = random_number() % i;
+        uint64_t word = chain[i * LINE_WORDS];
+        chain[i * LINE_WORDS] = chain[other * LINE_WORDS];
+        chain[other * LINE_WORDS] = word;
+    }
+}
+
+static void chase(const struct line *line)
+{
+    for (uint64_t i = 0; i < line->turns; i++)
+        chased = chain[chased * LINE_WORDS];
 }
 
 /* The rule for a task on any CPU, from a list of what is reserved. */
@@ -90,40 +127,67 @@ static __attribute__((noinline)) int scan(uint64_t task)
     return most + 1 <= SLOTS;
 }
 
-static double scan_cost(void)
+static void scan_all(const struct line *line)
+{
+    for (uint64_t i = 1; i <= line->turns; i++)
+        if (!scan(i))
+            abort();
+}
+
+static void reserve_for_scan(void)
 {
     scanned = calloc(SCAN_TASKS + 1, sizeof *scanned);
     if (!scanned)
         abort();
     for (; scanned_count < SCAN_TASKS; scanned_count++)
         scanned[scanned_count] = (struct tl_slot_request){.task = scanned_count + 1, .cpu = TL_ANY_CPU, .weight = 1};
-    double start = now();
-    for (uint64_t i = 1; i <= SCAN_ROUNDS; i++)
-        if (!scan(i))
-            abort();
-    double each = (now() - start) / SCAN_ROUNDS;
-    free(scanned);
-    return each;
 }
 
 int main(void)
 {
     static const uint64_t held[] = {0, 10, 100, 1000, 10000, 100000, TASKS};
-    for (size_t i = 0; i < sizeof held / sizeof *held; i++) {
-        struct tl_slots slots = make(1, held[i]);
-        printf("one_task_%llu %.2f\n", (unsigned long long)held[i], cost(&slots, TASKS + 1, 1));
-        if (held[i] == TASKS)
-            printf("random_tasks %.2f\n", cost(&slots, 1, TASKS));
-        tl_slots_destroy(&slots);
+    static const char *const names[] = {"one_task_0",     "one_task_10",     "one_task_100",    "one_task_1000",
+                                        "one_task_10000", "one_task_100000", "one_task_1000000"};
+    enum {
+        HELD = sizeof held / sizeof *held,
+        RANDOM = HELD,
+        CPUS,
+        SCANS = CPUS + 3,
+        SUBJECTS,
+        CHASE = SUBJECTS,
+        SCAN,
+        LINES
+    };
+    static struct subject subjects[SUBJECTS];
+    static struct line lines[LINES];
+    static const char *const cpu_names[] = {"cpus_16", "cpus_128", "cpus_1024"};
+    reserve_memory();
+    for (unsigned i = 0; i < HELD; i++) {
+        subjects[i] = (struct subject){make(1, held[i]), TASKS + 1, 1};
+        lines[i].name = names[i];
     }
-    for (unsigned cpus = 16; cpus <= 1024; cpus *= 8) {
-        struct tl_slots slots = make(cpus, 0);
-        printf("cpus_%u %.2f\n", cpus, cost(&slots, 1, 1));
-        tl_slots_destroy(&slots);
+    subjects[RANDOM] = (struct subject){subjects[HELD - 1].slots, 1, TASKS};
+    lines[RANDOM].name = "random_tasks";
+    for (unsigned i = 0; i < 3; i++) {
+        subjects[CPUS + i] = (struct subject){make(16u << 3 * i, 0), 1, 1};
+        lines[CPUS + i].name = cpu_names[i];
     }
-    struct tl_slots slots = make(SCAN_CPUS, SCAN_TASKS);
-    printf("beside_scan %.2f\n", cost(&slots, 1, SCAN_TASKS));
-    tl_slots_destroy(&slots);
-    printf("scan %.2f\n", scan_cost());
+    subjects[SCANS] = (struct subject){make(SCAN_CPUS, SCAN_TASKS), 1, SCAN_TASKS};
+    lines[SCANS].name = "beside_scan";
+    for (unsigned i = 0; i < SUBJECTS; i++) {
+        lines[i].subject = &subjects[i];
+        lines[i].slice = reserve_and_release;
+        lines[i].turns = TURNS;
+        lines[i].base = -1;
+    }
+    make_chain();
+    reserve_for_scan();
+    lines[CHASE] = (struct line){.name = "random_word", .slice = chase, .turns = TURNS, .base = -1};
+    lines[SCAN] = (struct line){.name = "scan", .slice = scan_all, .turns = SCAN_TURNS, .base = -1};
+    lines_measure(lines, LINES, ROUNDS);
+    for (unsigned i = 0; i < LINES; i++)
+        printf("%s %.2f\n", lines[i].name, lines_figure(lines, i, true));
+    lines_free(lines, LINES);
+    free(scanned);
     return 0;
 }

@@ -52,7 +52,7 @@ struct tl_holding *tl_holdings_add(struct tl_holdings *tasks, uint64_t task, con
     struct tl_holding *holding = tl_holdings_find(tasks, task);
     if (holding)
         return holding;
-    if (4 * (tasks->used + 1) > 3 * tasks->room && !grow(tasks, host))
+    if (2 * (tasks->used + 1) > tasks->room && !grow(tasks, host))
         return NULL;
     holding = &tasks->places[place_of(tasks, task)];
     *holding = (struct tl_holding){.task = task};

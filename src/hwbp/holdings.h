@@ -16,7 +16,7 @@ struct tl_holding {
 };
 
 struct tl_holdings {
-    struct tl_holding *places; /* a power of two of them, at most three quarters in use */
+    struct tl_holding *places; /* a power of two of them, at most half of them in use: no task is far from its home */
     size_t room, used;
 };
 
