@@ -77,7 +77,8 @@ int arming_sites(struct placed *placed)
     arming->sites = calloc(selection->site_count + 1, sizeof *arming->sites);
     if (!arming->sites)
         return -ENOMEM;
-    memcpy(arming->sites, selection->sites, selection->site_count * sizeof *arming->sites);
+    if (selection->site_count)
+        memcpy(arming->sites, selection->sites, selection->site_count * sizeof *arming->sites);
     return arming->refused ? 0 : tl_guards_merge(&arming->guards, &arming->sites, &arming->site_count);
 }
 
