@@ -255,6 +255,21 @@ static void what_is_not_mapped_is_refused(void)
     finish(&t);
 }
 
+static void too_few_descriptors_are_told(void)
+{
+    struct target t;
+    struct watched w;
+    start(&t, "200", NULL);
+    watched_arm(&w, &t);
+    watched_add(&w, &t, 0, TL_SPOT_WRITES);
+    forbid_descriptors(64);
+    assert_int_equal(watched_begin(&w, false), -EMFILE);
+    assert_non_null(strstr(w.error.text, "201 threads"));
+    storm(&t, 20, PROGRESS_THREADS);
+    watched_leave(&w);
+    finish(&t);
+}
+
 /* Coming and going, with eight threads that hit all the time: no SIGTRAP is ever the program's. */
 static void leaving_a_storm(void)
 {
@@ -336,6 +351,12 @@ static void registers_of_others(void **state)
     in_a_process(registers_of_others_are_told, false);
 }
 
+static void too_few_descriptors(void **state)
+{
+    (void)state;
+    in_a_process(too_few_descriptors_are_told, false);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -348,6 +369,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(too_many_are_told_by_both),
         cmocka_unit_test(registers_of_others),
         cmocka_unit_test(what_is_not_mapped_is_refused_by_both),
+        cmocka_unit_test(too_few_descriptors),
         cmocka_unit_test(leaving_a_storm_by_both),
         cmocka_unit_test(a_thousand_threads_by_both),
     };

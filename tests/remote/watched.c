@@ -7,6 +7,7 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 
 enum { LINE = 64, LANES = 65, RING = 4096 };
@@ -94,12 +95,25 @@ uint64_t cell_of(struct watched *w, struct target *t, unsigned cell)
     return value;
 }
 
-void forbid_events(void)
+static void forbid(unsigned number, unsigned error)
 {
     struct sock_filter code[] = {
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_perf_event_open, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EACCES), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
     struct sock_fprog program = {sizeof code / sizeof *code, code};
     assert_int_equal(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
     assert_int_equal(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), 0);
+}
+
+void forbid_events(void)
+{
+    forbid(SYS_perf_event_open, EACCES);
+}
+
+void forbid_descriptors(unsigned most)
+{
+    struct rlimit limit = {most, most};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    forbid(SYS_prlimit64, EPERM);
+    forbid(SYS_setrlimit, EPERM);
 }

@@ -27,7 +27,8 @@ void watched_end(struct watched *w);   /* no register is set any more; counts ca
 void watched_leave(struct watched *w); /* all is taken out */
 
 uint64_t cell_of(struct watched *w, struct target *t, unsigned cell); /* what it holds */
-/* From here on this process may not open perf events. */
+/* From here on this process may not open perf events, or may not have more descriptors than `most`. */
 void forbid_events(void);
+void forbid_descriptors(unsigned most);
 
 #endif

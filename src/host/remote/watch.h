@@ -12,6 +12,10 @@
  *   registers  where events are forbidden: the registers themselves, by ptrace. They stay armed without us, and are not
  *              inherited: threads that come later are found by looking, and armed then.
  *
+ * What is not seen: what the kernel writes for the program; processes that share the memory but are no threads (between
+ * vfork and exec). A store in the middle of a restartable sequence (rseq) ends it each time: do not watch such memory.
+ * Registers that ptrace has set once stay reserved in their threads, clear: for ptrace, but not for perf events.
+ *
  * For one thread at a time, like the handle.
  */
 #ifndef TRAPLINE_REMOTE_WATCH_H
