@@ -2,13 +2,12 @@
 """Placing and removing many probes in a running process; see crowd.c."""
 import re
 import signal
-import statistics
 import subprocess
 import tempfile
 import time
 
 import elf
-from measure import Unavailable, run
+from measure import Unavailable, quartile, run
 
 GLOBS = {1: "f00000", 10: "f0000?", 100: "f000??", 1000: "f00???", 10000: "f0????", 20000: "f?????"}
 
@@ -63,21 +62,21 @@ def place_and_remove(trapline, crowd, count):
     return placed, (in_place - start) * 1e3, stopped, (removed - removing) * 1e3, crowd.missing()
 
 
-def curve(trapline, crowd, runs):
-    """{count: figures}: medians of turns. Where there is more than one probe, what it takes beyond the one of the same
-    turn."""
-    turns = []
-    for _ in range(runs):
-        turns.append({count: place_and_remove(trapline, crowd, count) for count in GLOBS})
+def curve(trapline, crowd, turns):
+    """{count: figures}: lower quartiles. Where there is more than one probe, what that takes beyond one."""
+    measured = {count: [] for count in GLOBS}
+    for _ in range(turns):
+        for count in GLOBS:
+            measured[count].append(place_and_remove(trapline, crowd, count))
     rows = {}
-    for count in GLOBS:
-        beyond = [(turn[count], turn[1] if count > 1 else (0, 0, None, 0, None)) for turn in turns]
-        median = statistics.median
-        rows[count] = {"placed": turns[0][count][0],
-                       "place": median(row[1] - one[1] for row, one in beyond),
-                       "remove": median(row[3] - one[3] for row, one in beyond),
-                       "stopped placing": median(row[2][0] for row, _ in beyond),
-                       "stopped removing": median(row[4][0] for row, _ in beyond)}
+    for count, turns_of in measured.items():
+        placed, place, stopped_placing, remove, stopped_removing = zip(*turns_of)
+        rows[count] = {"placed": min(placed), "place": quartile(place), "remove": quartile(remove),
+                       "stopped placing": quartile([longest for longest, _ in stopped_placing]),
+                       "stopped removing": quartile([longest for longest, _ in stopped_removing])}
+    for count in list(GLOBS)[1:]:
+        for what in ("place", "remove"):
+            rows[count][what] -= rows[1][what]
     return rows
 
 
