@@ -45,10 +45,9 @@ struct path {
     size_t used, room;
 };
 
-static void extend(struct path *path, const char *format, const char *name, unsigned long long index)
+static void extend(struct path *path, const char *text)
 {
-    int length = name ? snprintf(path->text + path->used, path->room - path->used, format, name)
-                      : snprintf(path->text + path->used, path->room - path->used, format, index);
+    int length = snprintf(path->text + path->used, path->room - path->used, "%s", text);
     path->used += (size_t)length < path->room - path->used ? (size_t)length : path->room - path->used - 1;
 }
 
@@ -64,7 +63,9 @@ static const struct tl_datatype *find(const struct tl_datatype *type, uint64_t o
         return type;
     if (type->kind == TL_DATA_ARRAY && type->element && type->element->size &&
         offset / type->element->size < type->count) {
-        extend(path, "[%llu]", NULL, offset / type->element->size);
+        char index[24];
+        snprintf(index, sizeof index, "[%llu]", (unsigned long long)(offset / type->element->size));
+        extend(path, index);
         return find(type->element, offset % type->element->size, size, path);
     }
     for (uint64_t i = 0; type->members && i < type->count; i++) {
@@ -72,8 +73,10 @@ static const struct tl_datatype *find(const struct tl_datatype *type, uint64_t o
         if (offset < member->offset || offset - member->offset >= member->type->size)
             continue;
         path->used = used;
-        if (member->name && !member->is_base)
-            extend(path, ".%s", member->name, 0);
+        if (member->name && !member->is_base) {
+            extend(path, ".");
+            extend(path, member->name);
+        }
         const struct tl_datatype *found = find(member->type, offset - member->offset, size, path);
         if (found)
             return found;

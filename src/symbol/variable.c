@@ -207,21 +207,36 @@ static void search_modules(struct search *search, bool by_scope)
     }
 }
 
-/* As a symbol with dots in its name, then as a variable with a path. */
+/* The name with the first so many steps, all of them members: names may have dots in them, those of Go do. */
+static void want(struct search *search, size_t steps)
+{
+    size_t used = (size_t)snprintf(search->dotted, sizeof search->dotted, "%s", search->asked->name);
+    for (size_t i = 0; i < steps && used < sizeof search->dotted; i++)
+        used +=
+            (size_t)snprintf(search->dotted + used, sizeof search->dotted - used, ".%s", search->asked->steps[i].name);
+    search->wanted = search->dotted;
+    search->steps = steps;
+    candidates_free(&search->found);
+}
+
 static const struct candidate *search_names(struct search *search, bool by_scope, size_t *count)
 {
+    const struct tl_variable_name *asked = search->asked;
     const struct candidate *best;
-    search->wanted = search->asked->whole;
-    if (search->asked->step_count && search->asked->whole) {
+    for (size_t steps = 0;; steps++) {
+        want(search, steps);
         search_modules(search, by_scope);
         *count = best_of(search, &best);
-        if (*count && best->rank == RANK_EXACT)
+        if (*count && (best->finding != FOUND_FUNCTION || !asked->step_count) && (best->rank == RANK_EXACT || !steps))
             return best;
-        candidates_free(&search->found);
+        if (steps == asked->step_count || asked->steps[steps].kind != TL_STEP_MEMBER)
+            break;
     }
-    search->wanted = search->asked->name;
-    search_modules(search, by_scope);
-    *count = best_of(search, &best);
+    if (search->steps) { /* what is said is about the plain name */
+        want(search, 0);
+        search_modules(search, by_scope);
+        *count = best_of(search, &best);
+    }
     return best;
 }
 
@@ -307,9 +322,9 @@ static int find(struct search *search, struct tl_variable *variable)
         result = search_fail_ambiguous(search, best);
     else if (!(result = search_fail_placeless(search)))
         result = search_fail_unknown(search, by_scope);
-    if (!result && search->wanted == asked->name)
-        result = variable_walk(variable, asked, search->error);
-    else if (result && search->error)
+    if (!result)
+        return variable_walk(variable, search, search->error);
+    if (search->error)
         search->error->column = (int)asked->column;
     return result;
 }

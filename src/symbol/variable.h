@@ -23,7 +23,7 @@ struct tl_variable_name {
     char *scope; /* a module, as tl_modules_find takes it, or where no module is called so, a source file; or NULL */
     char *file;  /* a source file ("a.c", "lib/a.c"); or NULL */
     char *name;  /* "counter", "ns::counter", "function::counter" */
-    char *whole; /* name and steps as they were written: symbols may have dots in them, too ("counter.0") */
+    char *whole; /* name and steps as they were written, for messages; or NULL */
     struct tl_step *steps;
     size_t step_count;
     size_t scope_column, column; /* of the scope, of the name */

@@ -157,6 +157,15 @@ static enum finding settle_thread_local(const struct tl_object *object, uint64_t
     return FOUND_NOWHERE;
 }
 
+/* Go writes blocks where DWARF 4 wants expressions, and libdw refuses them. As long as its length takes one byte, a
+ * block is written just as an expression is. */
+static void accept_block(Dwarf_Attribute *location)
+{
+    Dwarf_Block block;
+    if (location->form == DW_FORM_block1 && dwarf_formblock(location, &block) == 0 && block.length < 0x80)
+        location->form = DW_FORM_exprloc;
+}
+
 static enum finding locate(const struct walk *walk, Dwarf_Die *die, uint64_t *addr)
 {
     Dwarf_Attribute location;
@@ -168,6 +177,7 @@ static enum finding locate(const struct walk *walk, Dwarf_Die *die, uint64_t *ad
             return FOUND_CONSTANT;
         return dwarf_hasattr(die, DW_AT_declaration) ? FOUND_DECLARED : FOUND_NOWHERE;
     }
+    accept_block(&location);
     if (dwarf_getlocation(&location, &operations, &count) != 0)
         return FOUND_COMPUTED; /* a list of places, by where the program is */
     enum finding finding = evaluate(&location, operations, count, addr);

@@ -89,11 +89,12 @@ static int step_to_element(struct place *place, const struct tl_step *step, cons
     return 0;
 }
 
-static int walk_steps(struct place *place, const struct tl_variable_name *asked, struct tl_error *error)
+static int walk_steps(struct place *place, const struct search *search, struct tl_error *error)
 {
+    const struct tl_variable_name *asked = search->asked;
     char so_far[200];
-    size_t used = (size_t)snprintf(so_far, sizeof so_far, "%.150s", asked->name);
-    for (size_t i = 0; i < asked->step_count; i++) {
+    size_t used = (size_t)snprintf(so_far, sizeof so_far, "%.150s", search->wanted);
+    for (size_t i = search->steps; i < asked->step_count; i++) {
         const struct tl_step *step = &asked->steps[i];
         int result = step->kind == TL_STEP_MEMBER ? step_to_member(place, step, so_far, error)
                                                   : step_to_element(place, step, so_far, error);
@@ -111,21 +112,22 @@ static int walk_steps(struct place *place, const struct tl_variable_name *asked,
     return 0;
 }
 
-int variable_walk(struct tl_variable *variable, const struct tl_variable_name *asked, struct tl_error *error)
+int variable_walk(struct tl_variable *variable, const struct search *search, struct tl_error *error)
 {
-    if (!asked->step_count)
+    const struct tl_variable_name *asked = search->asked;
+    if (search->steps == asked->step_count)
         return 0;
     if (!variable->type) {
         int result = tl_fail(
             error, -ENOTSUP,
             "no debug information tells the members and elements of %.80s: mem:%.80s+OFFSET/LENGTH names a part of it",
-            asked->name, asked->name);
+            search->wanted, search->wanted);
         if (error)
-            error->column = (int)asked->steps[0].column;
+            error->column = (int)asked->steps[search->steps].column;
         return result;
     }
     struct place place = {.type = variable->type};
-    int result = walk_steps(&place, asked, error);
+    int result = walk_steps(&place, search, error);
     if (result)
         return result;
     variable->type = place.type;

@@ -134,35 +134,46 @@ static bool lacks_file(const struct search *search)
     return false;
 }
 
-int search_fail_unknown(const struct search *search, bool by_scope)
+static bool offer_all(const struct search *search, bool by_scope, struct nearest *nearest)
 {
-    struct nearest nearest = {.wanted = search->asked->name};
-    struct offering offering = {.nearest = &nearest};
-    char suggestion[220], where[120] = "";
+    struct offering offering = {.nearest = nearest};
     bool has_names = false;
-    int result = search->file ? fail_other_file(search) : 0;
-    if (result)
-        return result;
-    if (lacks_file(search))
-        return tl_fail(search->error, -ENOENT,
-                       "nothing tells the source file of %.80s (no debug information): leave the file out",
-                       search->asked->name);
     for (size_t i = 0; i < search->modules->count; i++) {
         struct tl_object *object = search->modules->modules[i].object;
         if (!search_includes(search, i, by_scope))
             continue;
         offering.plain_only = object_need_dwarf(object) != NULL;
         object_each_symbol(object, offer_symbol, &offering);
-        dwarf_offer_variables(object, &nearest);
+        dwarf_offer_variables(object, nearest);
         has_names |= object_section(object, SHT_SYMTAB, NULL, NULL) || object->debug || object_need_dwarf(object);
-        if (i == 0 && nearest.count && nearest.best[0].distance <= 1)
+        if (i == 0 && nearest->count && nearest->best[0].distance <= 1)
             break;
+    }
+    return has_names;
+}
+
+int search_fail_unknown(const struct search *search, bool by_scope)
+{
+    const struct tl_variable_name *asked = search->asked;
+    struct nearest nearest = {.wanted = asked->step_count && asked->whole ? asked->whole : asked->name};
+    char suggestion[220], where[120] = "";
+    int result = search->file ? fail_other_file(search) : 0;
+    if (result)
+        return result;
+    if (lacks_file(search))
+        return tl_fail(search->error, -ENOENT,
+                       "nothing tells the source file of %.80s (no debug information): leave the file out",
+                       asked->name);
+    bool has_names = offer_all(search, by_scope, &nearest);
+    if (!nearest.count && nearest.wanted != asked->name) { /* the dots were no part of a name */
+        nearest.wanted = asked->name;
+        offer_all(search, by_scope, &nearest);
     }
     nearest_say(&nearest, suggestion, sizeof suggestion);
     if (search->file)
         snprintf(where, sizeof where, " in %.100s", search->file);
     else if (by_scope)
-        snprintf(where, sizeof where, " in %.100s", search->asked->scope);
-    return tl_fail(search->error, -ENOENT, "no variable %.80s%s%s%s", search->asked->name, where,
+        snprintf(where, sizeof where, " in %.100s", asked->scope);
+    return tl_fail(search->error, -ENOENT, "no variable %.80s%s%s%s", nearest.wanted, where,
                    has_names || nearest.count ? "" : " (stripped: only exported names are known)", suggestion);
 }

@@ -59,6 +59,8 @@ struct search {
     const struct tl_modules *modules;
     const struct tl_variable_name *asked;
     const char *wanted, *base; /* the name in full; its last component */
+    char dotted[512];          /* where `wanted` stands: the name, and */
+    size_t steps;              /* as many steps of the path as belong to the name */
     const char *file;          /* the source file, or NULL */
     const struct tl_module *module;
     struct candidates found;
@@ -118,8 +120,8 @@ void dwarf_find_variables(struct tl_object *object, const char *base, bool in_fu
 /* The names of all that are outside of functions. */
 void dwarf_offer_variables(struct tl_object *object, struct nearest *nearest);
 
-/* From the whole variable on along the steps: its address, size and type become those of the part. */
-int variable_walk(struct tl_variable *variable, const struct tl_variable_name *asked, struct tl_error *error);
+/* From the whole variable on along the steps behind its name: its address, size and type become those of the part. */
+int variable_walk(struct tl_variable *variable, const struct search *search, struct tl_error *error);
 
 /* Where the program keeps its copy of a library's variable: copy relocations of the program by the names that the
  * variable has in the library. */

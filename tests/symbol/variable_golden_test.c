@@ -53,7 +53,7 @@ static bool name_of(void *context, uint64_t addr, char *text, size_t size)
 static void print_text(FILE *out, const char *text)
 {
     for (size_t digits; *text; text += digits) {
-        digits = strncmp(text, "0x", 2) ? 1 : 2 + strspn(text + 2, "0123456789abcdef");
+        digits = text[0] != '0' || text[1] != 'x' ? 1 : 2 + strspn(text + 2, "0123456789abcdef");
         if (digits > 6 && text[2] != '0')
             fprintf(out, "0x…");
         else
