@@ -145,6 +145,11 @@ void armed_end(struct armed *a)
         fail_msg("take out: %d %s", result, tl_remote_last_error(a->remote));
     if (tl_remote_remove(a->remote, &error))
         fail_msg("remove: %s", error.text);
+    armed_free(a);
+}
+
+void armed_free(struct armed *a)
+{
     tl_remote_close(a->remote);
     tl_applied_free(&a->applied);
     tl_plan_free(&a->plan);

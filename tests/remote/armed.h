@@ -34,6 +34,7 @@ void armed_plan(struct armed *a, struct target *t, uint64_t probe, unsigned prob
 int armed_apply(struct armed *a); /* as tl_apply */
 /* All is taken out, and the target closed. */
 void armed_end(struct armed *a);
+void armed_free(struct armed *a); /* our side only */
 /* Whether `pc` is in memory of ours. */
 bool armed_holds(const struct armed *a, uint64_t pc);
 

@@ -8,7 +8,8 @@
  * offsets in it are numbers of its own memory, and the sizes are ours.
  *
  * The broker's memory is written before the kernel's actions change, and these before the masks: at each moment what
- * the program would be told of its signals is what they were.
+ * the program would be told of its signals is what they were. What it says of threads' masks is written last before
+ * these change, and taken back first behind them: if the tool dies, the program's calls change the real ones unseen.
  *
  * A handler that has not returned yet has a saved mask on some stack, with which its thread goes on. Where SIGTRAP is
  * blocked in there it is let through, and the log says where; the broker is told of the handler that a thread is in.
@@ -227,9 +228,14 @@ static int arm(struct tl_remote *r, uint64_t addr, struct tl_broker *broker, str
         return result;
     r->broker = addr;
     r->asleep = asleep;
-    result = write_back(r, addr, (uint8_t *)before, (uint8_t *)broker, sizeof *broker);
+    /* What waits in there is not in the kernel any more, once the actions are set. */
+    size_t sooner = f->waiting ? sizeof *broker : offsetof(struct tl_broker, keys);
+    result = write_back(r, addr, (uint8_t *)before, (uint8_t *)broker, sooner);
     if (result == 0)
         result = tl_actions_set(r, kernels, numbers, count);
+    if (result == 0)
+        result = write_back(r, addr + sooner, (uint8_t *)before + sooner, (uint8_t *)broker + sooner,
+                            sizeof *broker - sooner);
     for (size_t i = 0; i < f->coming_count && f->waiting && result == 0; i++)
         result = tl_signal_queue(r, f->coming[i].tid, &f->coming[i].info);
     if (result == 0)
@@ -355,6 +361,17 @@ static int send_again(struct tl_remote *r, struct tl_broker *broker)
     return result;
 }
 
+/* Masks are real again, and nobody else is to give them back by what the broker knew. */
+static int forget_masks(struct tl_remote *r, uint64_t addr, struct tl_broker *broker, struct tl_broker *before)
+{
+    memcpy(before, broker, sizeof *before);
+    for (size_t i = 0; i < TL_BROKER_THREADS; i++) {
+        broker->threads[i].trap_blocked = 0;
+        broker->threads[i].handler = 0;
+    }
+    return write_back(r, addr, (uint8_t *)before, (uint8_t *)broker, sizeof *broker);
+}
+
 /* From here on it knows nothing of the program's signals, and would give nothing back a second time. */
 static int forget(struct tl_remote *r, uint64_t addr, struct tl_broker *broker, struct tl_broker *before)
 {
@@ -371,6 +388,8 @@ int tl_disarm(struct tl_remote *r, uint64_t addr, struct tl_error *error)
     int result = broker ? tl_mem_read(r, addr, broker, sizeof *broker) : -ENOMEM;
     if (result == 0)
         result = block_again(r, broker);
+    if (result == 0)
+        result = forget_masks(r, addr, broker, broker + 1);
     if (result == 0)
         result = restore_actions(r, broker);
     if (result == 0)
