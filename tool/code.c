@@ -81,17 +81,21 @@ void code_begin(struct code *code)
         forget(code);
 }
 
+/* NULL: out of memory. */
+static char *text_of(const char *name, const char *mark, const struct tl_source_line *where)
+{
+    char *text;
+    int length = where && where->line ? asprintf(&text, "%s%s (%s:%u)", name, mark, where->file, where->line)
+                                      : asprintf(&text, "%s%s", name, mark);
+    return length < 0 ? NULL : text;
+}
+
 /* A frame's line of a stack: NAME (FILE:LINE), and NAME alone. */
 static bool add_line(struct kept *kept, const char *name, const char *mark, const struct tl_source_line *where)
 {
-    char text[TEXT_MAX];
-    size_t i = kept->frame.line_count;
-    snprintf(text, sizeof text, "%s%s", name, mark);
-    kept->names[i] = strdup(text);
-    if (where && where->line)
-        snprintf(text, sizeof text, "%s%s (%s:%u)", name, mark, where->file, where->line);
-    kept->texts[i] = strdup(text);
-    kept->frame.line_count++; /* to be freed, whatever it is */
+    size_t i = kept->frame.line_count++; /* to be freed, whatever it is */
+    kept->names[i] = text_of(name, mark, NULL);
+    kept->texts[i] = text_of(name, mark, where);
     return kept->names[i] && kept->texts[i];
 }
 
