@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PAGE = 4096, ARENA_BYTES = 1 << 16, NEAR = 32, ATTEMPTS = 5 };
+enum { PAGE = 4096, ARENA_BYTES = 1 << 16, NEAR = 32, NEAR_GUARD = 128, ATTEMPTS = 5 };
 /* So few are single ones; and so many mappings they may have. */
 enum { FEW = 8, MAPPINGS_OF_FEW = 1024, TURNS = 64 };
 
@@ -32,6 +32,20 @@ static int by_address(const void *left, const void *right)
 {
     const struct tl_plan_in_force *a = left, *b = right;
     return a->addr < b->addr ? -1 : a->addr > b->addr;
+}
+
+/* Index of the first fresh site at or behind addr. */
+static size_t fresh_from(const struct planning *planning, uint64_t addr)
+{
+    size_t low = 0, high = planning->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (planning->fresh[middle]->plan.addr < addr)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
 }
 
 /* What is in force near the sites of this group: earlier sites that somebody uses, sites of the groups before, and
@@ -56,10 +70,14 @@ static struct tl_plan_in_force *neighbours(const struct planning *planning, uint
                 in_force[used++] = of_site(site, true);
         }
     }
-    for (size_t i = 0; in_force && i < engine.guard_count; i++)
+    for (size_t i = 0; in_force && i < engine.guard_count; i++) {
+        size_t at = fresh_from(planning, engine.guards[i]->addr - NEAR_GUARD);
+        if (at == planning->count || planning->fresh[at]->plan.addr > engine.guards[i]->addr + NEAR_GUARD)
+            continue;
         in_force[used++] = (struct tl_plan_in_force){.addr = engine.guards[i]->addr,
                                                      .own_length = engine.guards[i]->own_length,
                                                      .jump_length = engine.guards[i]->jump_length};
+    }
     if (in_force)
         qsort(in_force, used, sizeof *in_force, by_address);
     *count = used;
@@ -70,15 +88,8 @@ static struct tl_plan_in_force *neighbours(const struct planning *planning, uint
 
 static struct site *fresh_at(const struct planning *planning, uint64_t addr)
 {
-    size_t low = 0, high = planning->count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (planning->fresh[middle]->plan.addr < addr)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low < planning->count && planning->fresh[low]->plan.addr == addr ? planning->fresh[low] : NULL;
+    size_t at = fresh_from(planning, addr);
+    return at < planning->count && planning->fresh[at]->plan.addr == addr ? planning->fresh[at] : NULL;
 }
 
 /* Where a punned jump leads. */

@@ -11,7 +11,7 @@
 #include "engine.h"
 #include "planning.h"
 
-enum { ENOUGH = 256, PAGE = 4096, LANDING = 5 };
+enum { ENOUGH = 256, PAGE = 4096, LANDING = 5, TRAMPOLINE_ALIGN = 16 };
 
 /* Where a site's code lies: two trampolines and the landing of its jump. Returns how many. */
 static size_t pieces(const struct site *site, struct tl_self_range out[3])
@@ -95,6 +95,12 @@ static int by_room(const void *left, const void *right)
     return a->addr < b->addr ? -1 : a->addr > b->addr;
 }
 
+/* What a trampoline takes up, with what lies between it and the next one. */
+static struct tl_plan_room room_of(uint64_t gate, uint64_t addr, uint64_t size)
+{
+    return (struct tl_plan_room){gate, addr, (size + TRAMPOLINE_ALIGN - 1) & ~(uint64_t)(TRAMPOLINE_ALIGN - 1)};
+}
+
 /* The trampolines of these sites become rooms; what lies side by side becomes one. */
 static int make_rooms(struct site *const *sites, size_t count)
 {
@@ -106,15 +112,16 @@ static int make_rooms(struct site *const *sites, size_t count)
     for (size_t i = 0; i < count; i++) {
         const struct tl_site *plan = &sites[i]->plan;
         uint64_t beyond = plan->beyond ? plan->beyond : sites[i]->left_beyond;
-        rooms[all++] = (struct tl_plan_room){plan->hook.gate, plan->trampoline, plan->trampoline_size};
+        rooms[all++] = room_of(plan->hook.gate, plan->trampoline, plan->trampoline_size);
         if (beyond)
-            rooms[all++] = (struct tl_plan_room){plan->hook.gate, beyond, plan->beyond_size};
+            rooms[all++] = room_of(plan->hook.gate, beyond, plan->beyond_size);
     }
     qsort(rooms, all, sizeof *rooms, by_room);
     for (size_t i = 0; i < all; i++) {
-        if (merged && rooms[merged - 1].gate == rooms[i].gate &&
-            rooms[merged - 1].addr + rooms[merged - 1].size == rooms[i].addr)
-            rooms[merged - 1].size += rooms[i].size;
+        struct tl_plan_room *last = merged ? &rooms[merged - 1] : NULL;
+        uint64_t end = rooms[i].addr + rooms[i].size;
+        if (last && last->gate == rooms[i].gate && last->addr + last->size >= rooms[i].addr)
+            last->size = end > last->addr + last->size ? end - last->addr : last->size;
         else if (rooms[i].size)
             rooms[merged++] = rooms[i];
     }

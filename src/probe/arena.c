@@ -12,7 +12,7 @@
 
 #include "probe/trampoline.h"
 
-enum { ALIGN = 16, BREAKPOINT = 0xcc };
+enum { ALIGN = 16, LEAST = 32 /* less room is not looked at */, BREAKPOINT = 0xcc };
 /* How many rooms are tried for one trampoline. */
 enum { ROOM_TRIES = 16 };
 static const uint64_t smallest = 4 * TL_PAGE, largest = 16 << 20;
@@ -155,7 +155,7 @@ static bool fill(struct tl_arenas *arenas, struct tl_plan_room *room, const stru
 static bool is_reachable_room(const struct tl_plan_room *room, const struct tl_insn *insn)
 {
     struct tl_arena as_arena = {.gate = room->gate, .size = room->addr + room->size - room->gate - TL_PAGE};
-    return room->size >= ALIGN && is_near_all(&as_arena, insn);
+    return room->size >= LEAST && is_near_all(&as_arena, insn);
 }
 
 static bool fits(const struct tl_plan_room *room, const struct tl_trampoline *made)
@@ -171,7 +171,7 @@ static struct tl_guard_hook guard_of(const struct tl_arenas *arenas)
 /* Rooms are used in order, and may be as many as sites: those used up at the front are looked at once. */
 static size_t first_room(struct tl_arenas *arenas)
 {
-    while (arenas->rooms_spent < arenas->room_count && arenas->rooms[arenas->rooms_spent].size < ALIGN)
+    while (arenas->rooms_spent < arenas->room_count && arenas->rooms[arenas->rooms_spent].size < LEAST)
         arenas->rooms_spent++;
     return arenas->rooms_spent;
 }
@@ -261,7 +261,7 @@ static bool beyond_in_room(struct tl_arenas *arenas, const struct tl_site *site,
     unsigned tries = 0;
     for (size_t i = first_room(arenas); i < arenas->room_count && tries < ROOM_TRIES; i++) {
         struct tl_plan_room *room = &arenas->rooms[i];
-        if (room->gate != site->hook.gate || room->size < ALIGN)
+        if (room->gate != site->hook.gate || room->size < LEAST)
             continue;
         tries++;
         *at = align(room->addr);

@@ -80,7 +80,10 @@ static void rank(struct tl_change *changes, size_t count)
 
 int tl_protocol_prepare(struct tl_change *changes, size_t count)
 {
-    if (count > 1)
+    bool in_order = true;
+    for (size_t i = 1; i < count && in_order; i++)
+        in_order = by_addr(&changes[i - 1], &changes[i]) <= 0;
+    if (!in_order)
         qsort(changes, count, sizeof *changes, by_addr);
     for (size_t i = 0; i < count; i++) {
         const struct tl_patch *p = changes[i].patch;
