@@ -34,7 +34,10 @@
  *   - A fault in a displaced instruction while its signal is blocked kills as it should; the core dump has it in the
  * copy.
  *   - signalfd never shows a SIGTRAP; it stays pending for sigtimedwait and for being unblocked.
- *   - In a handler of a signal other than the five whose mask holds SIGTRAP, SIGTRAP is not blocked.
+ *   - In a handler of a signal other than the five whose mask holds SIGTRAP, SIGTRAP is not blocked. And a handler that
+ *     writes SIGTRAP into the mask of its frame really blocks it by returning, which a breakpoint does not survive. Both
+ *     for want of a guard on rt_sigreturn: unwinders know the signal restorer by its bytes, where there is no unwind
+ *     information for it. (A restorer that has a guard all the same is made use of.)
  *   - A SIGTRAP for the whole process that meets a thread which blocks it goes on to a thread that waits for it, or is
  *     known to have it unblocked; a thread that has never come to a guard is not known.
  *   - Signals of the five that the program ignores, sent by somebody, end sleeps that no signal handler lets restart.

@@ -58,6 +58,21 @@ def test_gdb_after_us_on_the_same_function():
         program.quit()
 
 
+def test_gdb_after_us_that_passes_traps_on():
+    program = Program("calls")
+    expected = program.ask("run 1 3")
+    with Untouched(program.pid):
+        tool = Tool("count", "--json", "--tactic", "int3", "-e", "EXE!f*", "-e", "r EXE:f*", "-p", program.pid)
+        gdb = Gdb(program.pid, "handle SIGTRAP nostop noprint pass", "READY", "continue", "detach").ready()
+        assert program.ask("run 1 3") == expected
+        os.kill(program.pid, signal.SIGINT)  # which gdb keeps
+        assert "received signal SIGINT" in gdb.process.communicate(timeout=PATIENCE)[0]
+        assert program.ask("run 1 3") == expected
+        counts = tool.stop().expect(0).counts()
+        assert counts["f00"] == 6 and counts["f70"] == 6 * 57, counts
+    program.quit()
+
+
 def second_instructions():
     """f00 ... f77 and how far behind its beginning the second instruction of each is."""
     found = {}
