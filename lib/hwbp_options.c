@@ -57,9 +57,13 @@ static struct tl_hwbp_attr attr_of(const struct tl_hwbp_options *options)
                                  .exclude_kernel = !(options->flags & TL_HWBP_KERNEL)};
 }
 
-/* Signals are handled there: a hit on the way to a handler would need another. */
-static bool is_own_code(uint64_t addr)
+/* Where signals are handled, a hit would need another to be told. And a guard in front of a system call (src/probe/
+ * guards.h) passes over what its jump covers. */
+static bool is_executed_elsewhere(uint64_t addr)
 {
+    for (size_t i = 0; i < engine.guard_count; i++)
+        if (addr > engine.guards[i]->addr && addr - engine.guards[i]->addr < engine.guards[i]->jump_length)
+            return true;
     return (addr >= (uintptr_t)__start_trapline_text && addr < (uintptr_t)__stop_trapline_text) ||
            (addr >= (uintptr_t)__start_trapline_hit && addr < (uintptr_t)__stop_trapline_hit);
 }
@@ -83,7 +87,7 @@ int hwbp_check_attr(const struct tl_hwbp_options *options, struct tl_error *erro
     default:
         break;
     }
-    if (attr.access == TL_ACCESS_X && is_own_code(addr))
+    if (attr.access == TL_ACCESS_X && is_executed_elsewhere(addr))
         return tl_fail(error, -EPERM, "0x%llx: %s", addr, tl_why_text(TL_WHY_FORBIDDEN));
     return 0;
 }

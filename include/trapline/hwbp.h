@@ -117,7 +117,8 @@ struct tl_hwbp_options {
  *                 sizeof(long); data of a length that is no power of two, or not aligned to it
  *   -EOPNOTSUPP   data longer than 8 bytes
  *   -EINVAL       a kernel address without TL_HWBP_KERNEL
- *   -EPERM        a kernel address without privilege; an instruction of the library's own
+ *   -EPERM        a kernel address without privilege; an instruction of the library's own, or one that it
+ *                 executes elsewhere: in front of system calls by which the program changes its signals
  *   -EACCES, -EPERM, -ENOSYS   perf events are forbidden here (kernel.perf_event_paranoid 3, seccomp), or this one
  *                 takes privilege; or as tl_probe_register, the first time
  *   -ENOMEM, -EMFILE, -ENFILE, -EAGAIN   memory or descriptors (one for each thread that is there, or CPU) have run

@@ -43,6 +43,8 @@ void kit_increment(volatile uint32_t *at);                             /* inc dw
 void kit_prefetch(const volatile void *at);
 void kit_copy8(volatile void *to, const volatile void *from); /* movsq */
 long kit_loop(long n);                                        /* passes kit_loop_insn n times; returns n */
+long kit_steps(long n);                                       /* 2 * n, behind a short instruction */
+extern char kit_steps_second[];
 extern char kit_loop_insn[], kit_loop_out[];
 
 #endif

@@ -229,6 +229,38 @@ static void probes_and_breakpoints_on_one_instruction(void **state)
     kit_destroy(bytes);
 }
 
+static int count_probe(struct tl_probe *probe, struct tl_regs *regs)
+{
+    (void)regs;
+    ++*(unsigned *)probe->context;
+    return 0;
+}
+
+/* A short instruction is probed: the next is still executed where it is, whichever came first. */
+static void an_instruction_behind_a_probe(void **state)
+{
+    const uint64_t *way = *state;
+    unsigned probed = 0;
+    struct tl_probe probe = {
+        .size = sizeof probe, .flags = *way, .symbol = "kit_steps", .pre = count_probe, .context = &probed};
+    struct tl_hwbp_options second = kit_watch(kit_steps_second, sizeof(long), TL_HWBP_EXECUTE, &seen);
+    begin(state);
+    struct tl_hwbp *hwbp = kit_create(&second);
+    for (unsigned turn = 1; turn <= 3; turn++) {
+        kit_register(&probe);
+        assert_int_equal(kit_steps(5), 10);
+        kit_expect(hwbp, 1, 1, 0);
+        assert_int_equal(probed, turn);
+        kit_destroy(hwbp);
+        if (turn == 2)
+            kit_unregister(&probe);
+        hwbp = kit_create(&second);
+        if (turn != 2)
+            kit_unregister(&probe);
+    }
+    kit_destroy(hwbp);
+}
+
 static volatile double sum;
 
 static void compute(struct tl_hwbp *hwbp, struct tl_regs *regs, const struct tl_hwbp_hit *hit)
@@ -288,6 +320,7 @@ int main(void)
         cmocka_unit_test_setup(what_is_not_ours_reaches_the_program, begin),
         cmocka_unit_test_setup(hits_in_handlers_are_missed, begin),
         BOTH_WAYS(probes_and_breakpoints_on_one_instruction),
+        BOTH_WAYS(an_instruction_behind_a_probe),
         cmocka_unit_test_setup(vector_registers_and_errno_are_kept, begin),
         cmocka_unit_test_setup(errno_can_be_watched, begin),
     };

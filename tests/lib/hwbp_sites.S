@@ -89,4 +89,14 @@ kit_loop_insn:
 kit_loop_out:
     ret
 
+    /* A short instruction, and one behind it that a jump in its place runs into. */
+    function kit_steps
+    push rbp
+    .global kit_steps_second
+kit_steps_second:
+    mov eax, 0xe00000
+    lea rax, [rdi + rdi]
+    pop rbp
+    ret
+
     .section .note.GNU-stack, "", @progbits
