@@ -24,8 +24,8 @@ bool changes_exec(struct changes *changes)
     if (length < 0)
         return false;
     if (!changes->options->quiet)
-        complain("process %d has become another program (%.*s): the probes went with the old one", pid, (int)length,
-                 program);
+        complain("process %d has become another program (%.*s): the %s went with the old one", pid, (int)length,
+                 program, placed->watches ? "watches" : "probes");
     return true;
 }
 

@@ -183,6 +183,9 @@ static int open_stacks(struct report *report, struct source *source, pid_t pid)
     int status = wanted ? stacks_open(pid, &source->stacks) : 0;
     if (status || !source->watches)
         return status;
+    struct tl_watching_facts facts;
+    tl_watching_facts(source->placed->watching, &facts);
+    source->takes_turns = facts.multiplexed;
     source->code = code_open(stacks_unwinder(source->stacks));
     if (!source->code)
         complain("out of memory");

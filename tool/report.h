@@ -30,6 +30,12 @@ struct watch_total {
     const char *how;
 };
 
+/* For how much of the time a watch was armed, as it was last asked. */
+struct watch_share {
+    double armed;
+    uint64_t asked_ns;
+};
+
 /* One program with probes or watches in it, as long as its events are read. */
 struct source {
     struct source *next;
@@ -41,8 +47,10 @@ struct source {
     const struct program_watches *watches; /* NULL: probes; otherwise there are stacks, and: */
     bool left_to_claim[TL_WATCH_SPOTS];    /* by spot: the last change that was seen beside it */
     struct code *code;
-    struct tl_probe_info *infos; /* by probe */
-    struct tl_arg_info **args;   /* by spec, in the order of the probes' first use */
+    bool takes_turns;
+    struct watch_share shares[TL_WATCH_SPOTS]; /* by watch, where they take turns */
+    struct tl_probe_info *infos;               /* by probe */
+    struct tl_arg_info **args;                 /* by spec, in the order of the probes' first use */
 };
 
 /* An event that waits for older ones of other processes. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "watch_hits.h"
 
+#include "base/now.h"
 #include "insn/touch.h"
 
 #include <inttypes.h>
@@ -8,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { VALUE_MAX = 512, NAME_MAX_SHOWN = 512 };
+enum { VALUE_MAX = 512, NAME_MAX_SHOWN = 512, SHARE_EVERY_NS = 50000000 };
 
 /* A hit on its way to its line. */
 struct hit {
@@ -184,6 +185,19 @@ static void add_stack(const struct hit *hit, struct tl_watch_line *line)
     line->stack = code_stack(source->code, frames, count, !source->report->options->json, &line->stack_count);
 }
 
+/* To count takes a system call a thread, so it is done now and then. */
+static double share_of(struct source *source, uint32_t index)
+{
+    struct watch_share *share = &source->shares[index];
+    uint64_t now = tl_now();
+    if (now - share->asked_ns > SHARE_EVERY_NS) {
+        struct tl_watching_count count;
+        place_watches_count(source->placed, index, &count);
+        *share = (struct watch_share){.armed = count.armed, .asked_ns = now};
+    }
+    return share->armed;
+}
+
 bool watch_hits_show(struct source *source, const struct tl_record *record)
 {
     struct report *report = source->report;
@@ -217,6 +231,9 @@ bool watch_hits_show(struct source *source, const struct tl_record *record)
     line.old = value_text(&hit, WATCH_SLOT_OLD, hit.old);
     line.new = value_text(&hit, WATCH_SLOT_NEW, hit.new);
     line.tid = tl_tasks_find(source->tasks, record->tid, record->fs_base, record->time_ns, &line.comm);
+    line.takes_turns = source->takes_turns;
+    if (line.takes_turns)
+        line.armed = share_of(source, record->probe);
     if (report->options->stacks)
         add_stack(&hit, &line);
     report->format->watch(report->out, &line);

@@ -184,6 +184,8 @@ static void json_watch(FILE *out, const struct tl_watch_line *hit)
         key(&line, "late");
         tl_line_text(&line, "true");
     }
+    if (hit->takes_turns)
+        share_field(&line, "armed", hit->armed);
     if (hit->stack)
         stack_field(&line, hit->stack, hit->stack_count);
     end(&line);

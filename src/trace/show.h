@@ -71,9 +71,11 @@ struct tl_watch_line {
     uint64_t time_ns;
     uint64_t ip; /* of the instruction that accessed the memory */
     const char *symbol;
-    const char *source;       /* "file.c:12", or NULL */
-    const char *old, *new;    /* as they are to stand there: text, or JSON values; NULL: could not be read */
-    bool has_values;          /* otherwise nothing tells them */
+    const char *source;    /* "file.c:12", or NULL */
+    const char *old, *new; /* as they are to stand there: text, or JSON values; NULL: could not be read */
+    bool has_values;       /* otherwise nothing tells them */
+    bool takes_turns;      /* with other watches: for how much of the time it was armed by now, 0 to 1: */
+    double armed;
     bool late;                /* it was told later, when the thread was elsewhere: that is where ip is */
     const char *const *stack; /* as above */
     size_t stack_count;

@@ -176,6 +176,11 @@ static void text_watch(FILE *out, const struct tl_watch_line *hit)
         tl_line_text(&line, "late, seen at ");
     tl_line_plain(&line, hit->symbol);
     source(&line, hit->source);
+    if (hit->takes_turns) {
+        char share[32];
+        snprintf(share, sizeof share, "  [watched %.0f%%]", hit->armed * 100);
+        tl_line_text(&line, share);
+    }
     if (hit->stack)
         stack(&line, hit->stack, hit->stack_count, hit->stack_cut);
     tl_line_end(&line);

@@ -119,6 +119,7 @@ def test_too_many_watches_are_refused_and_take_turns_when_asked():
     rows = done.watched()
     assert 0 < rows["counter"]["armed"] < 1 and rows["counter"]["accesses"] <= int(program.ask("bump 0")), rows
     assert sum(row["armed"] for row in rows.values()) < 4.05, rows
+    assert all(0 <= hit["armed"] <= 1 for hit in done.watches("counter"))
     program.quit()
 
 

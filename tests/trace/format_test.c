@@ -76,6 +76,10 @@ static void write_watches(const struct tl_format *format, FILE *out)
                                  .new = "2",
                                  .has_values = true};
     format->watch(out, &line);
+    line.takes_turns = true;
+    line.armed = 0.3751;
+    format->watch(out, &line);
+    line.takes_turns = false;
     line.new = line.source = NULL;
     line.late = true;
     line.stack = stack;

@@ -9,7 +9,7 @@ FIELDS = {
     "count": (["type", "probe", "hits", "missed"], ["how"]),
     "refused": (["type", "probe", "error", "why"], []),
     "watch": (["type", "watch", "pid", "tid", "time_ns", "comm", "ip", "symbol"],
-              ["source", "old", "new", "late", "stack"]),
+              ["source", "old", "new", "late", "armed", "stack"]),
     "writer": (["type", "watch", "writer"], ["source", "hits", "share"]),
     "watched": (["type", "watch"], ["accesses", "reported", "late", "armed", "how"]),
     "summary": (["type", "hits", "missed", "lost", "refused"], []),
@@ -24,7 +24,7 @@ def main():
         assert list(fields)[: len(needed)] == needed, fields
         assert set(fields) <= set(needed + allowed), fields
         assert all("\n" not in line for line in lines)
-    watches = ["watch"] * 3 + ["writer"] * 3 + ["watched"] * 3
+    watches = ["watch"] * 4 + ["writer"] * 3 + ["watched"] * 3
     assert [o["type"] for o in objects] == ["hit"] * 6 + ["count"] * 4 + ["refused"] * 2 + watches + ["summary"] * 3
 
     first, odd, named, tick, cut, bare = objects[:6]
