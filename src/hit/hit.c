@@ -54,7 +54,7 @@ static inline uint64_t thread_id(const struct tl_hit_control *area, struct tl_la
 
 static inline uint64_t ticks(const struct tl_hit_control *area)
 {
-    return area->flags & TL_HIT_NO_CLOCK ? 0 : tl_clock_ticks();
+    return TL_LIKELY(!(area->flags & TL_HIT_NO_CLOCK)) ? tl_clock_ticks() : 0;
 }
 
 static inline const struct tl_operation *program(const struct tl_hit_control *area, const struct tl_hit_action *action)
@@ -131,13 +131,14 @@ void tl_hit(struct tl_hit_control *area, struct tl_hit_regs *regs, uint32_t inde
     regs->r[TL_RIP] = site->addr;
     tl_lane_progress(lane, 0, lane->position + lane->lost);
     uint64_t tsc = ticks(area), known = lane->known;
-    int64_t values = tl_event_put_registers(area, lane, regs, program(area, action));
+    uint64_t *event = tl_event_place(area, lane);
+    int64_t values = TL_LIKELY(event) ? tl_event_put_registers(event, regs, program(area, action)) : -1;
     if (!TL_LIKELY(values >= 0 && (known == base || known == ~base))) {
         act(area, regs, index, lane, tsc, NULL);
         return;
     }
     uint64_t tid = known == base ? noted_tid(area, base) : 0;
-    tl_event_publish(area, lane, action->probe, tsc, tid | (uint64_t)index << 32, base, (uint64_t)values);
+    tl_event_publish(lane, event, action->probe, tsc, tid | (uint64_t)index << 32, base, (uint64_t)values);
     tl_lane_release(lane);
 }
 

@@ -67,10 +67,10 @@ static inline struct tl_lane *tl_lane_claim(struct tl_hit_control *area, uint64_
 static inline void tl_lane_release(struct tl_lane *lane)
 {
     uint16_t borrowed = lane->borrowed;
-    if (borrowed)
+    if (!TL_LIKELY(!borrowed))
         lane->borrowed = 0;
     __atomic_store_n(&lane->busy, 0, __ATOMIC_RELEASE);
-    if (borrowed)
+    if (!TL_LIKELY(!borrowed))
         __atomic_store_n(&lane->owner, 0, __ATOMIC_RELEASE);
 }
 
