@@ -201,6 +201,15 @@ def test_specs_that_are_none():
     program.quit()
 
 
+def test_a_program_that_confines_itself():
+    program = Program("confined")
+    program.ask("filter")
+    with Untouched(program.pid):
+        run("watch", "stdout", "-p", program.pid).expect(1, r"^trapline: .*signals cannot be taken over.*seccomp\n$")
+    assert program.ask("call 3")
+    program.quit()
+
+
 def test_a_process_that_is_none():
     run("watch", "counter", "-p", 2147483647).expect(1, r"^trapline: no process 2147483647\n$")
     run("watch", "counter", "--", "/nonexistent").expect(1, r"^trapline: /nonexistent: No such file.*\n$")
