@@ -376,6 +376,10 @@ static int select_all(struct placed *placed, const struct wish *wish)
     struct tl_error error;
     if (!select_probes(placed, wish, wish->specs, wish->spec_count, &failed, &error))
         return 0;
+    const char *path = wish->specs[failed]->module;
+    bool is_path = path && strchr(path, '/') && !strpbrk(path, "*?[");
+    if (error.code == -ENOENT && is_path && access(path, F_OK)) /* not merely not in use */
+        tl_fail(&error, -errno, "%s: %s", path, strerror(errno));
     place_trouble(placed, "%s: %s", wish->specs[failed]->text, error.text);
     return EXIT_FAILED;
 }

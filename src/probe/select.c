@@ -8,12 +8,10 @@
 
 #include "base/array.h"
 
-#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static void __attribute__((format(printf, 3, 4)))
 notice(const struct tl_selecting *selecting, const struct tl_spec *spec, const char *format, ...)
@@ -252,9 +250,6 @@ static int select_offset(struct tl_selecting *selecting, const struct tl_spec *s
 static int nothing_found(const struct tl_spec *spec, const struct tl_modules *modules, size_t matched,
                          struct tl_error *error)
 {
-    if (!matched && spec->module && strchr(spec->module, '/') && !strpbrk(spec->module, "*?[") &&
-        access(spec->module, F_OK))
-        return tl_fail(error, -ENOENT, "%s: %s", spec->module, strerror(errno));
     if (!matched)
         return tl_fail(error, -ENOENT, "no file like \"%s\" is mapped in process %d", spec->module ? spec->module : "*",
                        (int)modules->pid);
