@@ -30,6 +30,7 @@ enum {
     F1,
     F2,
     COUNT,
+    FS_BASE,
     EVENT,
     CALL,
     COUNT_BOTH,
@@ -55,6 +56,7 @@ static void run_with_vectors(const struct line *line)
 static void make_loops(struct world *world)
 {
     loops[COUNT] = probed_loop(world, TL_HOOK_COUNT, 0);
+    loops[FS_BASE] = world_features() & TL_HIT_FSGSBASE ? bench_fsbase : bench_bare;
     loops[COUNT_BOTH] = probed_call(world, TL_HOOK_COUNT, 1, 2);
     loops[EVENT] = probed_loop(world, TL_HOOK_ENTER, 0);
     loops[EVENT_BOTH] = probed_call(world, TL_HOOK_ENTER, 1, 2);
@@ -74,6 +76,7 @@ int main(void)
         [F1] = {.name = "f1"},
         [F2] = {.name = "f2"},
         [COUNT] = {.name = "count"},
+        [FS_BASE] = {.name = "fs_base"},
         [EVENT] = {.name = "event", .before = reader_wait},
         [CALL] = {.name = "call", .base = -1},
         [COUNT_BOTH] = {.name = "entry_exit_count", .base = CALL},

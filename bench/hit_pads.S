@@ -32,6 +32,8 @@
 
     .text
     loop bench_bare, SITE
+/* The thread's base address, by which counters are told apart. */
+    loop bench_fsbase, rdfsbase rdx
     loop bench_f0, jmp f0_pad
     loop bench_f1, jmp f1_pad
     loop bench_f2, jmp f2_pad

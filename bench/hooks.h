@@ -10,7 +10,7 @@
 #include "world.h"
 
 typedef void loop_fn(uint64_t turns);
-loop_fn bench_bare, bench_f0, bench_f1, bench_f2, bench_call; /* hit_pads.S */
+loop_fn bench_bare, bench_fsbase, bench_f0, bench_f1, bench_f2, bench_call; /* hit_pads.S */
 
 enum { NO_EXIT = -1 };
 
