@@ -48,42 +48,6 @@ static struct process *first(const struct processes *processes)
     return process;
 }
 
-static int place_watched(struct processes *processes, struct process *process)
-{
-    const struct options *options = processes->options;
-    struct placed *placed = &process->placed;
-    program_watches_begin(&process->watches, processes->watches, options->follow ? processes->matched : NULL);
-    int status = place_watches(placed, options, &process->watches.place);
-    if (status && process->watches.place.room.tid) {
-        watches_say_no_room(&process->watches);
-        *placed->trouble = 0;
-    }
-    if (!status)
-        report_watches(processes->report, placed);
-    return status;
-}
-
-static int place_probed(struct processes *processes, struct process *process)
-{
-    const struct options *options = processes->options;
-    struct placed *placed = &process->placed;
-    bool count = processes->report->work == WORK_COUNT;
-    return options->follow ? place_probes_followed(placed, options, processes->specs, options->spec_count, count,
-                                                   processes->matched)
-                           : place_probes(placed, options, processes->specs, options->spec_count, count);
-}
-
-static int place_first(struct processes *processes, struct process *process)
-{
-    struct placed *placed = &process->placed;
-    int status = processes->watches ? place_watched(processes, process) : place_probed(processes, process);
-    if (!status)
-        return processes->watches ? 0 : report_refusals(processes->report, placed);
-    if (*placed->trouble)
-        complain("%s", placed->trouble);
-    return status;
-}
-
 static int add_source(struct processes *processes, struct process *process)
 {
     return report_add(processes->report, &process->source, &process->placed,
@@ -149,7 +113,7 @@ int processes_begin(struct processes *processes)
     processes->matched = calloc(options->spec_count, sizeof *processes->matched);
     int status = EXIT_FAILED;
     if (process && processes->matched)
-        status = place_first(processes, process);
+        status = process_place_first(processes, process);
     else
         complain("out of memory");
     if (status)
@@ -183,27 +147,6 @@ static void came_late(struct tl_remote *remote)
     tl_remote_close(remote);
 }
 
-/* By the plan of the process that it was forked from. */
-static bool place_like(struct processes *processes, struct process *process, struct process *parent)
-{
-    if (!processes->watches)
-        return place_copy(&process->placed, &parent->placed) == 0;
-    program_watches_copy(&process->watches, &parent->watches);
-    return place_watches_copy(&process->placed, &parent->placed, &process->watches.place) == 0;
-}
-
-static int place_one(struct processes *processes, struct process *process, struct process *parent)
-{
-    if (parent && place_like(processes, process, parent))
-        return 0;
-    if (processes->watches)
-        return place_watched(processes, process);
-    int status = place_probed(processes, process);
-    if (!status && process->placed.selection.probe_count)
-        report_refusals(processes->report, &process->placed);
-    return status;
-}
-
 /* A process that is only known to us so that it can be let go in the end has nothing in place. */
 static void came(struct processes *processes, const struct tl_follow_event *event)
 {
@@ -213,7 +156,7 @@ static void came(struct processes *processes, const struct tl_follow_event *even
         return;
     }
     struct process *parent = find(processes, event->forked_from), *process = add(processes, remote);
-    bool failed = !process || event->failed || place_one(processes, process, parent);
+    bool failed = !process || event->failed || process_place(processes, process, parent);
     if (failed && !processes->options->quiet && !tl_follow_is_dying(remote))
         complain("process %d goes on without %s: %s", tl_remote_facts(remote)->pid,
                  processes->watches ? "watches" : "probes",

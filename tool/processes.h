@@ -33,6 +33,11 @@ struct processes {
     bool stuck; /* probes could not be taken out of one of them */
 };
 
+/* Place what the run is about in the first program, or in one that came later (`parent`: forked from that; or NULL). 0
+ * or an exit status; what is wrong was said of the first, and stands in placed->trouble of others. */
+int process_place_first(struct processes *processes, struct process *process);
+int process_place(struct processes *processes, struct process *process, struct process *parent);
+
 /* Attach to or launch the first one, and place the probes. 0 or an exit status; what is wrong was said. */
 int processes_begin(struct processes *processes);
 /* Let it go on. 0 or an exit status. */

@@ -215,7 +215,7 @@ void program_watches_free(struct program_watches *program)
     forget(program);
 }
 
-void watches_say_no_room(const struct program_watches *program)
+void watches_no_room(const struct program_watches *program, char *text, size_t size)
 {
     const struct tl_watching_room *room = &program->place.room;
     char holders[160] = "";
@@ -225,7 +225,8 @@ void watches_say_no_room(const struct program_watches *program)
     if (room->by_others)
         used += snprintf(holders + used, sizeof holders - (size_t)used, ", %u held by perf events of others",
                          room->by_others);
-    complain("%u debug registers are needed, and %u of thread %d are free%s: fewer watches, smaller ones, or "
+    snprintf(text, size,
+             "%u debug registers are needed, and %u of thread %d are free%s: fewer watches, smaller ones, or "
              "--multiplex, with which they take turns",
              room->needed, room->free, room->tid, holders);
 }

@@ -45,6 +45,6 @@ void program_watches_copy(struct program_watches *program, const struct program_
 void program_watches_free(struct program_watches *program); /* a zeroed one is allowed */
 
 /* What to say where too few registers are free. */
-void watches_say_no_room(const struct program_watches *program);
+void watches_no_room(const struct program_watches *program, char *text, size_t size);
 
 #endif
