@@ -3,18 +3,17 @@
  * The machine code of hooks.
  *
  * ENTER                              COUNT
- *     lea  rsp, [rsp - 128]              lea  rsp, [rsp - 128]
- *     push rcx                           push rcx
- *     mov  rcx, [rsp - 504]              mov  rcx, [rsp - 24]
- *     mov  rcx, [rip + gate.enter]       mov  rcx, [rip + gate.counts]
- *     jrcxz off                          jrcxz off
- *     push site                          push rax; push rdx; lahf; seto al
- *     call rcx                           rdfsbase rdx; not rdx; push rdx        find the thread's block in rdx,
- *     pop  rcx                           imul edx, edx, TL_HASH_FACTOR          its key in rcx
- *  off:                                  shr  edx, 32 - table_shift
- *     pop  rcx                           shl  rdx, block_shift
- *     lea  rsp, [rsp + 128]              add  rdx, rcx
- *                                        pop  rcx
+ *     lea  rsp, [rsp - 128]              lea  rsp, [rsp - 160]
+ *     push rcx                           mov  [rsp], rcx
+ *     mov  rcx, [rsp - 504]              mov  rcx, [rip + gate.counts]
+ *     mov  rcx, [rip + gate.enter]       jrcxz off
+ *     jrcxz off                          mov  [rsp + 8], rax; mov [rsp + 16], rdx; lahf; seto al
+ *     push site                          rdfsbase rdx; not rdx; mov [rsp + 24], rdx   find the thread's block
+ *     call rcx                           imul edx, edx, TL_HASH_FACTOR                in rdx, its key in rcx
+ *     pop  rcx                           shr  edx, 32 - table_shift
+ *  off:                                  shl  rdx, block_shift
+ *     pop  rcx                           add  rdx, rcx
+ *     lea  rsp, [rsp + 128]              mov  rcx, [rsp + 24]
  *                                        cmp  rcx, [rdx]
  *                                        je   mine
  *                                        mov  rdx, [rip + gate.claim]
@@ -24,16 +23,17 @@
  *                                    mine:
  *                                        inc  qword [rdx + TL_COUNT_BLOCK_HEAD + 8 * index]
  *                                    done:
- *                                        add  al, 127; sahf; pop rdx; pop rax
+ *                                        add  al, 127; sahf; mov rdx, [rsp + 16]; mov rax, [rsp + 8]
  *                                    off:
- *                                        pop  rcx
- *                                        lea  rsp, [rsp + 128]
+ *                                        mov  rcx, [rsp]
+ *                                        lea  rsp, [rsp + 160]
  *
- * CALL: lea rsp, [rsp - 128]; push [rsp - 512]; mov qword [rsp], index; call [rip + gate.call]; lea rsp, [rsp + 136]
+ * CALL: lea rsp, [rsp - 128]; push index; call [rip + gate.call]; lea rsp, [rsp + 136]
  *
- * One of the first loads is from the end of the stack that will be needed. Where the program's ends before, this load
+ * One of the first accesses is to the end of the stack that will be needed. Where the program's ends before, this one
  * faults, at a point from which there is a way back, and not something deep in the runtime: so a program that looks for
- * the end of its stack, as languages with an unlimited depth of calls do, meets it at its own instruction.
+ * the end of its stack, as languages with an unlimited depth of calls do, meets it at its own instruction. (CALL does
+ * not look: it would take a register, or a twentieth of the time of a handler.)
  *
  * The red zone is skipped, and left again, by lea: it is the one way to add to rsp that keeps the flags. Flags are
  * saved by lahf and seto: pushf and popf cost three times what all the rest does. DF and the system flags are never
@@ -59,7 +59,8 @@
 
 #include "hit/abi.h"
 
-enum { COUNT_PUSHES = 8 * 3 }; /* behind the first one: rax, rdx, the key */
+/* COUNT: what it keeps on the stack, from the bottom up: rcx, rax, rdx, the key. */
+enum { COUNT_BYTES = 8 * 4, COUNT_FRAME = TL_RED_ZONE + COUNT_BYTES };
 
 struct code {
     uint8_t *out;
@@ -117,18 +118,12 @@ static void leave_red_zone(struct code *code)
     PUT(code, 0x48, 0x8d, 0xa4, 0x24, 0x80, 0, 0, 0); /* lea rsp, [rsp + 128] */
 }
 
-/* mov rcx, [rsp - depth] */
-static void look_down(struct code *code, uint32_t depth)
-{
-    PUT(code, 0x48, 0x8b, 0x8c, 0x24);
-    put32(code, -depth);
-}
-
 static void emit_enter(struct code *code, const struct tl_hook *hook)
 {
     skip_red_zone(code);
-    PUT(code, 0x51); /* push rcx */
-    look_down(code, TL_HOOK_STACK - 8);
+    PUT(code, 0x51);                   /* push rcx */
+    PUT(code, 0x48, 0x8b, 0x8c, 0x24); /* mov rcx, [rsp - …] */
+    put32(code, -(uint32_t)(TL_HOOK_STACK - 8));
     PUT(code, 0x48, 0x8b, 0x0d); /* mov rcx, [rip + enter] */
     put_displacement(code, hook->gate + offsetof(struct tl_gate, enter));
     size_t off = jump(code, 0xe3); /* jrcxz */
@@ -144,9 +139,7 @@ static void emit_enter(struct code *code, const struct tl_hook *hook)
 static void emit_call(struct code *code, const struct tl_hook *hook)
 {
     skip_red_zone(code);
-    PUT(code, 0xff, 0xb4, 0x24); /* push [rsp - …] */
-    put32(code, -(uint32_t)TL_HOOK_STACK);
-    PUT(code, 0x48, 0xc7, 0x04, 0x24); /* mov qword [rsp], index */
+    PUT(code, 0x68); /* push index */
     put32(code, hook->index);
     PUT(code, 0xff, 0x15); /* call [rip + call] */
     put_displacement(code, hook->gate + offsetof(struct tl_gate, call));
@@ -161,7 +154,8 @@ static void emit_find_block(struct code *code, const struct tl_hook *hook)
         PUT(code, 0x64, 0x69, 0x14, 0x25, 0, 0, 0, 0); /* imul edx, fs:[0], … */
     else
         PUT(code, 0xf3, 0x48, 0x0f, 0xae, 0xc2, /* rdfsbase rdx */
-            0x48, 0xf7, 0xd2, 0x52,             /* not rdx; push rdx */
+            0x48, 0xf7, 0xd2,                   /* not rdx */
+            0x48, 0x89, 0x54, 0x24, 24,         /* mov [rsp + 24], rdx */
             0x69, 0xd2);                        /* imul edx, edx, … */
     put32(code, TL_HASH_FACTOR);
     PUT(code, 0xc1, 0xea, (uint8_t)(32 - hook->table_shift)); /* shr edx, … */
@@ -170,12 +164,24 @@ static void emit_find_block(struct code *code, const struct tl_hook *hook)
     if (!hook->has_fsgsbase)
         PUT(code, 0x64, 0x48, 0x8b, 0x0c, 0x25, 0, 0, 0, 0); /* mov rcx, fs:[0] */
     else
-        PUT(code, 0x59); /* pop rcx */
+        PUT(code, 0x48, 0x8b, 0x4c, 0x24, 24); /* mov rcx, [rsp + 24] */
+}
+
+/* … and for what is to be in rax and rdx. */
+static void save_rax(struct code *code)
+{
+    PUT(code, 0x48, 0x89, 0x44, 0x24, 8); /* mov [rsp + 8], rax */
+}
+
+static void restore_rax(struct code *code)
+{
+    PUT(code, 0x48, 0x8b, 0x44, 0x24, 8); /* mov rax, [rsp + 8] */
 }
 
 static void emit_count_own(struct code *code, const struct tl_hook *hook)
 {
-    PUT(code, 0x50, 0x52, 0x9f, 0x0f, 0x90, 0xc0); /* push rax; push rdx; lahf; seto al */
+    save_rax(code);
+    PUT(code, 0x48, 0x89, 0x54, 0x24, 16, 0x9f, 0x0f, 0x90, 0xc0); /* mov [rsp + 16], rdx; lahf; seto al */
     emit_find_block(code, hook);
     PUT(code, 0x48, 0x3b, 0x0a);    /* cmp rcx, [rdx] */
     size_t mine = jump(code, 0x74); /* je */
@@ -188,25 +194,28 @@ static void emit_count_own(struct code *code, const struct tl_hook *hook)
     PUT(code, 0x48, 0xff, 0x82); /* inc qword [rdx + …] */
     put32(code, TL_COUNT_BLOCK_HEAD + 8 * hook->index);
     land(code, done);
-    PUT(code, 0x04, 0x7f, 0x9e, 0x5a, 0x58); /* add al, 127; sahf; pop rdx; pop rax */
+    PUT(code, 0x04, 0x7f, 0x9e, 0x48, 0x8b, 0x54, 0x24, 16); /* add al, 127; sahf; mov rdx, [rsp + 16] */
+    restore_rax(code);
 }
 
 /* Where the fs base cannot be had, every thread counts in the overflow block, behind the table in rcx. */
 static void emit_count_shared(struct code *code, const struct tl_hook *hook)
 {
-    PUT(code, 0x50, 0x9f, 0x0f, 0x90, 0xc0); /* push rax; lahf; seto al */
-    PUT(code, 0xf0, 0x48, 0xff, 0x81);       /* lock inc qword [rcx + …] */
+    save_rax(code);
+    PUT(code, 0x9f, 0x0f, 0x90, 0xc0); /* lahf; seto al */
+    PUT(code, 0xf0, 0x48, 0xff, 0x81); /* lock inc qword [rcx + …] */
     put32(code, (1u << (hook->table_shift + hook->block_shift)) + TL_COUNT_BLOCK_HEAD + 8 * hook->index);
-    PUT(code, 0x04, 0x7f, 0x9e, 0x58); /* add al, 127; sahf; pop rax */
+    PUT(code, 0x04, 0x7f, 0x9e); /* add al, 127; sahf */
+    restore_rax(code);
 }
 
 static void emit_count(struct code *code, const struct tl_hook *hook)
 {
     bool own = hook->fs_self || hook->has_fsgsbase;
-    skip_red_zone(code);
-    PUT(code, 0x51); /* push rcx */
-    look_down(code, COUNT_PUSHES);
-    PUT(code, 0x48, 0x8b, 0x0d); /* mov rcx, [rip + counts] */
+    PUT(code, 0x48, 0x8d, 0xa4, 0x24); /* lea rsp, [rsp - …] */
+    put32(code, -(uint32_t)COUNT_FRAME);
+    PUT(code, 0x48, 0x89, 0x0c, 0x24); /* mov [rsp], rcx */
+    PUT(code, 0x48, 0x8b, 0x0d);       /* mov rcx, [rip + counts] */
     put_displacement(code, hook->gate + offsetof(struct tl_gate, counts));
     size_t off = jump(code, 0xe3); /* jrcxz */
     if (own)
@@ -214,8 +223,8 @@ static void emit_count(struct code *code, const struct tl_hook *hook)
     else
         emit_count_shared(code, hook);
     land(code, off);
-    PUT(code, 0x59); /* pop rcx */
-    leave_red_zone(code);
+    PUT(code, 0x48, 0x8b, 0x0c, 0x24, 0x48, 0x8d, 0xa4, 0x24); /* mov rcx, [rsp]; lea rsp, [rsp + …] */
+    put32(code, COUNT_FRAME);
 }
 
 /* All displacements from the start of the table, the overflow block's included, fit in 31 bits. */
@@ -264,23 +273,29 @@ static unsigned mark(struct tl_mark *marks, unsigned used, unsigned at, uint64_t
 
 unsigned tl_hook_marks(const struct tl_hook *hook, uint64_t addr, struct tl_mark marks[TL_HOOK_MARKS], size_t *end)
 {
-    enum { RCX = 1, RED_ZONE = TL_RED_ZONE, AT_PUSH = 5 };
-    enum { AT_INDEX = 12, AT_CALL = 20, END_CALL = 26 };
-    enum { AT_LOOK = 6, AT_GATE = 14, AT_TEST = 21 };
+    enum { RCX = 1, RED_ZONE = TL_RED_ZONE, BEHIND_GATE = 7, BEHIND_TEST = 9 };
+    enum { ENTER_PUSH = 5, ENTER_LOOK = 6, ENTER_GATE = 14, COUNT_STORE = 8, COUNT_GATE = 12, CALL_CALL = 10 };
     unsigned used = 0;
     *end = 0;
     if (hook->kind == TL_HOOK_NONE)
         return 0;
     used = mark(marks, used, 0, addr, 0, TL_NO_REG);
-    used = mark(marks, used, AT_PUSH, addr, RED_ZONE, TL_NO_REG);
     if (hook->kind == TL_HOOK_CALL) {
-        *end = END_CALL;
-        used = mark(marks, used, AT_INDEX, addr, RED_ZONE + 8, TL_NO_REG);
-        return mark(marks, used, AT_CALL, addr, RED_ZONE + 8, TL_NO_REG);
+        *end = CALL_CALL + 6;
+        used = mark(marks, used, ENTER_PUSH, addr, RED_ZONE, TL_NO_REG);
+        return mark(marks, used, CALL_CALL, addr, RED_ZONE + 8, TL_NO_REG);
     }
-    used = mark(marks, used, AT_LOOK, addr, RED_ZONE + 8, RCX);
-    used = mark(marks, used, AT_GATE, addr, RED_ZONE + 8, RCX);
-    used = mark(marks, used, AT_TEST, addr, RED_ZONE + 8, RCX);
-    *end = AT_TEST + 3; /* and the first push behind jrcxz */
-    return mark(marks, used, AT_TEST + 2, addr, RED_ZONE + 8, RCX);
+    bool counts = hook->kind == TL_HOOK_COUNT;
+    uint8_t frame = counts ? COUNT_FRAME : RED_ZONE + 8;
+    unsigned gate = counts ? COUNT_GATE : ENTER_GATE;
+    if (counts) {
+        used = mark(marks, used, COUNT_STORE, addr, COUNT_FRAME, TL_NO_REG);
+    } else {
+        used = mark(marks, used, ENTER_PUSH, addr, RED_ZONE, TL_NO_REG);
+        used = mark(marks, used, ENTER_LOOK, addr, frame, RCX);
+    }
+    used = mark(marks, used, gate, addr, frame, RCX);
+    used = mark(marks, used, gate + BEHIND_GATE, addr, frame, RCX);
+    *end = gate + BEHIND_TEST + 1; /* and the first byte behind jrcxz */
+    return mark(marks, used, gate + BEHIND_TEST, addr, frame, RCX);
 }

@@ -6,7 +6,7 @@
  * Near each group of trampolines there is one *gate* page, private and wiped on fork (MADV_WIPEONFORK), with the
  * pointers that a hook needs. In a fork child it reads as zeros, which switches every hook off.
  *
- * A hook needs the program's stack: the red zone's 128 bytes and up to 512 more (24 for a count, about 230 for an event
+ * A hook needs the program's stack: the red zone's 128 bytes and up to 512 more (32 for a count, about 230 for an event
  * of registers). So it cannot stand where the stack is gone already, as between munmap and exit at a thread's end in
  * musl.
  */

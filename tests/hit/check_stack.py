@@ -104,7 +104,7 @@ def main():
             if STRING.search(operands) or mnemonic in FLAGS:
                 problems.append("%s depends on the direction flag: %s %s" % (name, mnemonic, operands))
     stack = HOOK_PUSHES - 8 + deepest(found, "tl_blob_enter")
-    claim = 8 * 3 + deepest(found, "tl_blob_claim")
+    claim = 8 * 4 + deepest(found, "tl_blob_claim")
     if max(stack, claim) > STACK_MAX:
         problems.append("a hit uses %d bytes of stack, more than %d" % (max(stack, claim), STACK_MAX))
     guard, signal = 8 + deepest(found, "tl_guard_entry"), deepest(found, "tl_broker_entry") - 8
