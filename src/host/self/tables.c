@@ -311,7 +311,8 @@ static const struct tl_traps_part **joined(const struct tl_traps_part *const *pa
 {
     const struct tl_traps_part **all = malloc(room * sizeof *all);
     if (all) {
-        memcpy(all, parts, *count * sizeof *all);
+        if (*count)
+            memcpy(all, parts, *count * sizeof *all);
         *count = merge(all, *count, more, more_count);
     }
     return all;
