@@ -227,8 +227,11 @@ static int carry_out(struct placed *placed)
     placed->assembly.layout->heartbeat_max = reader_dead_ticks;
     memcpy(placed->region.area, placed->assembly.image, placed->assembly.image_size);
     ((struct tl_hit_control *)placed->region.area)->pid = (uint32_t)tl_remote_facts(placed->remote)->ns_pid;
-    if (placed->watches)
+    if (placed->watches) {
         place_fill_table(placed);
+        runtime.then = place_begin_watches;
+        runtime.then_context = placed;
+    }
     memcpy(placed->blob, tl_blob, tl_blob_size);
     tl_blob_prepare(placed->blob, placed->region.area_addr);
     if (data)

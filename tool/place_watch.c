@@ -127,16 +127,14 @@ void place_fill_table(struct placed *placed)
     }
 }
 
-static int begin(struct placed *placed)
+void place_begin_watches(void *context)
 {
+    struct placed *placed = context;
     struct place_watch *watch = placed->watches;
     const struct tl_watching_options options = {.multiplex = watch->multiplex, .period_ns = watch->period_ns};
     struct tl_error error;
-    if (tl_watching_begin(placed->remote, table_of(placed), &options, &placed->watching, &watch->room, &error)) {
+    if (tl_watching_begin(placed->remote, table_of(placed), &options, &placed->watching, &watch->room, &error))
         place_trouble(placed, "%s", error.text);
-        return EXIT_FAILED;
-    }
-    return 0;
 }
 
 int place_watches(struct placed *placed, const struct options *options, struct place_watch *watch)
@@ -148,8 +146,8 @@ int place_watches(struct placed *placed, const struct options *options, struct p
                       placed->arming.why);
         status = EXIT_FAILED;
     }
-    if (!status)
-        status = begin(placed);
+    if (!status && !placed->watching)
+        status = EXIT_FAILED;
     if (status && placed->in_place)
         place_remove(placed);
     return status;
@@ -163,7 +161,7 @@ int place_watches_copy(struct placed *placed, struct placed *parent, struct plac
     watch->wishes = parent->watches->wishes;
     placed->watches = watch;
     int result = place_copy(placed, parent);
-    if (!result && begin(placed)) {
+    if (!result && !placed->watching) {
         place_withdraw(placed);
         result = -EAGAIN;
     }

@@ -18,6 +18,8 @@ int place_resolve(struct placed *placed);
 int place_assemble_watches(struct placed *placed, const struct tl_assemble_options *options);
 /* The region is there. */
 void place_fill_table(struct placed *placed);
+/* All else is in place: *placed as a void *. placed->watching is NULL then where it was not to be. */
+void place_begin_watches(void *placed);
 /* All registers are clear. */
 void place_end_watches(struct placed *placed);
 

@@ -175,6 +175,8 @@ static int place(struct tl_applied *applied, const struct tl_runtime *runtime)
     }
     if (error)
         port->unmap(port->host, applied->mappings, applied->mapping_count);
+    else if (runtime->then)
+        runtime->then(runtime->then_context);
     return error;
 }
 

@@ -20,6 +20,9 @@ struct tl_runtime {
     const uint8_t *data;
     size_t data_size;
     uint64_t data_addr, marker_addr;
+    /* What else is to happen in the same stop, when all is in place. NULL: nothing. */
+    void (*then)(void *context);
+    void *then_context;
 };
 
 /* What was applied, so that it can be removed. Refers to the plan and the sites, which must outlive it. */
