@@ -108,6 +108,8 @@ int cmd_list(int argc, char **argv)
         return EXIT_USAGE;
     }
     struct listing listing = {.json = options.json, .glob = options.rest_count > named ? options.rest[named] : NULL};
+    if (listing.glob && !strcmp(listing.glob, "*")) /* what has no name too, as in a spec */
+        listing.glob = NULL;
     status = options.pid ? list_process(&listing, options.pid) : list_file(&listing, options.rest[0]);
     if (status == EXIT_FINE && !listing.listed) {
         if (listing.glob)

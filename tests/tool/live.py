@@ -87,6 +87,8 @@ def test_a_stripped_program_by_offset_and_by_unwind_tables():
     path = os.path.join(WORK, "stripped")
     subprocess.run(["strip", "-o", path, target("sleeper")], check=True)
     line = json.loads(run("list", "--json", target("sleeper"), "work").expect(0).out)
+    everything = run("list", path).expect(0).out
+    assert len(everything.splitlines()) > 5 and run("list", path, "*").expect(0).out == everything
     headers = subprocess.run(["readelf", "-lW", path], stdout=subprocess.PIPE, text=True, check=True).stdout
     loads = [[int(word, 16) for word in row.split()[1:6]] for row in headers.splitlines() if row.split()[:1] == ["LOAD"]]
     addr = int(line["addr"], 16)
