@@ -2,7 +2,10 @@
 #include "lines.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
+
+enum { BURST = 100, PAUSE_NS = 200000000 };
 
 static unsigned kept;
 
@@ -19,10 +22,10 @@ static int ascending(const void *left, const void *right)
     return (*a > *b) - (*a < *b);
 }
 
-double lines_median(double *values, size_t count)
+double lines_quartile(double *values, size_t count)
 {
     qsort(values, count, sizeof *values, ascending);
-    return values[count / 2];
+    return values[count / 4];
 }
 
 static double *allocate(unsigned count)
@@ -50,24 +53,28 @@ void lines_measure(struct line *lines, size_t count, unsigned rounds)
         lines[i].wall = allocate(rounds);
         lines[i].cpu = allocate(rounds);
     }
-    for (unsigned r = 0; r < rounds + warm; r++)
+    for (unsigned r = 0; r < rounds + warm; r++) {
+        if (r % BURST == BURST - 1)
+            nanosleep(&(struct timespec){.tv_nsec = PAUSE_NS}, NULL);
         for (size_t i = 0; i < count; i++)
             measure(&lines[i], r < warm ? 0 : r - warm);
+    }
     kept = rounds;
+}
+
+static double quartile_of(const struct line *line, bool cpu)
+{
+    double *values = allocate(kept);
+    memcpy(values, cpu ? line->cpu : line->wall, kept * sizeof *values);
+    double figure = lines_quartile(values, kept);
+    free(values);
+    return figure;
 }
 
 double lines_figure(const struct line *lines, size_t number, bool cpu)
 {
-    const struct line *line = &lines[number], *base = line->base < 0 ? NULL : &lines[line->base];
-    double *beyond = allocate(kept);
-    for (unsigned r = 0; r < kept; r++) {
-        beyond[r] = cpu ? line->cpu[r] : line->wall[r];
-        if (base)
-            beyond[r] -= cpu ? base->cpu[r] : base->wall[r];
-    }
-    double figure = lines_median(beyond, kept);
-    free(beyond);
-    return figure;
+    const struct line *line = &lines[number];
+    return quartile_of(line, cpu) - (line->base < 0 ? 0 : quartile_of(&lines[line->base], cpu));
 }
 
 void lines_free(struct line *lines, size_t count)

@@ -83,7 +83,7 @@ int main(int argc, char **argv)
     pthread_join(thread, NULL);
     const char *const names[2][2] = {{"one_bare", "one_site"}, {"two_bare", "two_site"}};
     for (int i = 0; i < 4; i++) {
-        printf("%s %.3f\n", names[i / 2][i % 2], lines_median(figures[i / 2][i % 2], (size_t)rounds));
+        printf("%s %.3f\n", names[i / 2][i % 2], lines_quartile(figures[i / 2][i % 2], (size_t)rounds));
         free(figures[i / 2][i % 2]);
     }
     free(other);
