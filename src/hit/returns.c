@@ -5,12 +5,13 @@
  * A call is known by its stack pointer at entry, where its return address lies: no two calls under way have the same
  * one, in whatever thread or coroutine, and at its ret it is there again. So a key is that stack pointer and, lest
  * somebody take a later call for the one that he has looked at, a number that changes with each call at the place; or
- * FREE, or TAKEN while an instance is being filled in or reported. A key is looked for from its place by hash on, as
- * far as any key has ever been put (`reach`).
+ * FREE, or taken by a thread, while that fills in or reports an instance. A key is looked for from its place by hash
+ * on, as far as any key has ever been put (`reach`).
  *
  * The dead. A call that longjmp, an exception or its thread's end has cut off leaves its instance behind. If a new call
  * has the same key, that proves it dead, and it is overwritten. When the array is full, those are dropped whose return
- * address no longer lies where they say.
+ * address no longer lies where they say. What a thread has taken before its present hit it has left by a jump out of a
+ * handler.
  *
  * Rewriting. The return address is replaced by that of a stub, which comes to tl_call_returned. The call has been
  * popped by then, so that its key is 8 below the stack pointer, or further if the ret has released arguments: then it
@@ -21,7 +22,8 @@
 
 #include "hit/call_state.h"
 
-enum { FREE = 0, TAKEN = 1, ALIGNMENT = 16, TURN_BITS = 16 };
+enum { FREE = 0, ALIGNMENT = 16, TURN_BITS = 16 };
+#define TAKEN ((uint64_t)1 << TURN_BITS) /* and the fs base in place of a stack pointer, which is even */
 
 struct instance {
     struct tl_return_instance shown; /* to handlers */
@@ -120,6 +122,23 @@ static ON_HIT uint64_t rsp_of(uint64_t key)
     return key >> TURN_BITS;
 }
 
+static ON_HIT uint64_t fs_base(void)
+{
+    uint64_t base;
+    __asm__("mov %%fs:0, %0" : "=r"(base));
+    return base;
+}
+
+static ON_HIT uint64_t taken_by_us(void)
+{
+    return fs_base() << TURN_BITS | TAKEN;
+}
+
+static ON_HIT bool is_taken(uint64_t key)
+{
+    return key & TAKEN;
+}
+
 /* Whether the call with this key, as it seems, is over. */
 static ON_HIT bool is_dead(const struct tl_call_return *calls, uint32_t index, uint64_t key)
 {
@@ -132,7 +151,7 @@ size_t tl_call_return_rewritten(const struct tl_call_return *calls)
     size_t count = 0;
     for (uint32_t i = 0; calls->shape.stub && i < calls->shape.max_active; i++) {
         uint64_t key = __atomic_load_n(&calls->keys[i], __ATOMIC_ACQUIRE);
-        count += key != FREE && (key == TAKEN || !is_dead(calls, i, key));
+        count += key != FREE && (is_taken(key) || !is_dead(calls, i, key));
     }
     return count;
 }
@@ -160,7 +179,8 @@ static ON_HIT int64_t find(struct tl_call_return *calls, uint64_t rsp)
 
 static ON_HIT bool take(struct tl_call_return *calls, uint32_t index, uint64_t key)
 {
-    return __atomic_compare_exchange_n(&calls->keys[index], &key, TAKEN, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+    return __atomic_compare_exchange_n(&calls->keys[index], &key, taken_by_us(), false, __ATOMIC_ACQ_REL,
+                                       __ATOMIC_RELAXED);
 }
 
 /* Keys may now be `distance` places from home. */
@@ -172,6 +192,15 @@ static ON_HIT void extend(struct tl_call_return *calls, uint32_t distance)
         ;
 }
 
+/* Whether the place with this key may be had: at first if it is free or was left behind by this thread, then if its
+ * call is dead. */
+static ON_HIT bool may_have(const struct tl_call_return *calls, uint32_t index, uint64_t key, bool dead)
+{
+    if (key == FREE || key == taken_by_us())
+        return true;
+    return dead && !is_taken(key) && is_dead(calls, index, key);
+}
+
 /* A place for a new call: that of a dead one with the same stack pointer, a free one, that of any dead one; or -1. */
 static ON_HIT int64_t make_room(struct tl_call_return *calls, uint64_t rsp)
 {
@@ -181,7 +210,7 @@ static ON_HIT int64_t make_room(struct tl_call_return *calls, uint64_t rsp)
     for (int pass = 0; pass < 2; pass++)
         for (uint32_t i = 0, at = home(calls, rsp); i < calls->shape.max_active; i++, at = next(calls, at)) {
             uint64_t seen = __atomic_load_n(&calls->keys[at], __ATOMIC_ACQUIRE);
-            if (pass == 0 ? seen != FREE : seen == TAKEN || (seen != FREE && !is_dead(calls, at, seen)))
+            if (!may_have(calls, at, seen, pass == 1))
                 continue;
             if (take(calls, at, seen)) {
                 extend(calls, i + 1);
@@ -210,7 +239,7 @@ void ON_HIT tl_call_enters(struct tl_call_return *calls, struct tl_regs *regs)
     instance->shown.reserved = 0;
     instance->given_up = 0;
     uint64_t key = key_of(regs->rsp, ++instance->turn);
-    __asm__("mov %%fs:0, %0" : "=r"(instance->thread));
+    instance->thread = fs_base();
     bool wanted = !calls->shape.entry || !calls->shape.entry(&instance->shown, regs);
     if (stub)
         *return_address = wanted ? stub : return_to;
@@ -223,7 +252,7 @@ void ON_HIT tl_call_leaves(struct tl_call_return *calls, struct tl_regs *regs, b
     if (at < 0)
         return;
     struct instance *instance = instance_at(calls, (uint32_t)at);
-    __atomic_store_n(&calls->keys[at], TAKEN, __ATOMIC_RELAXED);
+    __atomic_store_n(&calls->keys[at], taken_by_us(), __ATOMIC_RELAXED);
     instance->shown.value_known = !by_jump;
     calls->shape.handler(&instance->shown, regs);
     __atomic_store_n(&calls->keys[at], FREE, __ATOMIC_RELEASE);
@@ -235,8 +264,8 @@ static ON_HIT int64_t find_nearest(const struct tl_call_return *calls, uint64_t 
     uint64_t best = 0;
     int64_t found = -1;
     for (uint32_t i = 0; i < calls->shape.max_active; i++) {
-        uint64_t its = rsp_of(__atomic_load_n(&calls->keys[i], __ATOMIC_RELAXED));
-        if (its > best && its < rsp && (!thread || instance_at(calls, i)->thread == thread)) {
+        uint64_t key = __atomic_load_n(&calls->keys[i], __ATOMIC_RELAXED), its = rsp_of(key);
+        if (!is_taken(key) && its > best && its < rsp && (!thread || instance_at(calls, i)->thread == thread)) {
             best = its;
             found = i;
         }
@@ -247,16 +276,14 @@ static ON_HIT int64_t find_nearest(const struct tl_call_return *calls, uint64_t 
 /* The call that has just returned through its stub; taken. */
 static ON_HIT int64_t find_returned(struct tl_call_return *calls, uint64_t rsp)
 {
-    uint64_t thread;
     int64_t at = find(calls, rsp - 8);
-    __asm__("mov %%fs:0, %0" : "=r"(thread));
     if (at < 0)
-        at = find_nearest(calls, rsp, thread);
+        at = find_nearest(calls, rsp, fs_base());
     if (at < 0)
         at = find_nearest(calls, rsp, 0);
     if (at < 0)
         __builtin_trap(); /* nobody knows where to go on */
-    __atomic_store_n(&calls->keys[at], TAKEN, __ATOMIC_RELAXED);
+    __atomic_store_n(&calls->keys[at], taken_by_us(), __ATOMIC_RELAXED);
     return at;
 }
 

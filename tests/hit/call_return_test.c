@@ -50,7 +50,7 @@ static void put(uint32_t index, enum tl_call_kind kind)
     call_world_list(index, &action, calls != NULL);
 }
 
-static void make(uint32_t max_active, bool rewrite)
+static void make_with(uint32_t max_active, bool rewrite, tl_return_entry *entry, tl_return_handler *handler)
 {
     static uint8_t *stub;
     uint8_t bytes[TL_CALL_STUB_BYTES];
@@ -62,8 +62,8 @@ static void make(uint32_t max_active, bool rewrite)
         stub = call_world_room(bytes, sizeof(bytes));
     }
     struct tl_call_return_shape shape = {.probe = &probe,
-                                         .entry = entry_handler,
-                                         .handler = return_handler,
+                                         .entry = entry,
+                                         .handler = handler,
                                          .stub = rewrite ? (uint64_t)(uintptr_t)stub : 0,
                                          .data_size = 8,
                                          .max_active = max_active};
@@ -81,6 +81,11 @@ static void make(uint32_t max_active, bool rewrite)
     put(ENTRY, TL_CALL_ENTRY);
     entries = returns = add = 0;
     refuse = 0;
+}
+
+static void make(uint32_t max_active, bool rewrite)
+{
+    make_with(max_active, rewrite, entry_handler, return_handler);
 }
 
 static void nothing(void)
@@ -210,6 +215,44 @@ static void calls_that_longjmp_cut_off_give_way(bool rewrite)
     free(calls);
 }
 
+/* Handlers that are left by a jump, at the entry or at the return, keep nothing of the room. */
+static bool leaves_at_entry, leaves_at_return;
+
+static int may_leave_entry(struct tl_return_instance *instance, struct tl_regs *regs)
+{
+    (void)instance, (void)regs;
+    entries++;
+    if (leaves_at_entry)
+        longjmp(back, 1);
+    return 0;
+}
+
+static void may_leave_return(struct tl_return_instance *instance, struct tl_regs *regs)
+{
+    (void)instance, (void)regs;
+    returns++;
+    if (leaves_at_return)
+        longjmp(back, 1);
+}
+
+static void handlers_that_are_left_take_no_room(bool rewrite)
+{
+    make_with(4, rewrite, may_leave_entry, may_leave_return);
+    for (volatile int i = 0; i < 64; i++) {
+        leaves_at_entry = i % 2;
+        leaves_at_return = !leaves_at_entry;
+        if (!setjmp(back))
+            probed(1, nothing);
+        leaves_at_entry = leaves_at_return = false;
+        assert_int_equal(probed(2, nothing), 2);
+    }
+    assert_int_equal(entries, 128);
+    assert_int_equal(returns, 96);
+    assert_int_equal(tl_call_return_missed(calls), 0);
+    put(ENTRY, TL_CALL_ENTRY);
+    free(calls);
+}
+
 static ucontext_t main_context, contexts[3];
 static int current;
 
@@ -302,6 +345,7 @@ static void test_longjmp(void **unused)
 {
     (void)unused;
     both_ways(calls_that_longjmp_cut_off_give_way);
+    both_ways(handlers_that_are_left_take_no_room);
 }
 static void test_coroutines(void **unused)
 {
