@@ -255,6 +255,41 @@ static void what_is_not_mapped_is_refused(void)
     finish(&t);
 }
 
+/* The table can be written by the program. */
+static void what_makes_no_sense_is_refused(void)
+{
+    static const struct {
+        uint32_t count;
+        uint64_t offset;
+        uint8_t length, access;
+    } bad[] = {{0, 0, 8, TL_SPOT_WRITES},
+               {TL_WATCH_SPOTS + 1, 0, 8, TL_SPOT_WRITES},
+               {UINT32_MAX, 0, 8, TL_SPOT_WRITES},
+               {1, 1, 8, TL_SPOT_WRITES},
+               {1, 0, 255, TL_SPOT_WRITES},
+               {1, 0, 0, TL_SPOT_WRITES},
+               {1, 0, 8, TL_SPOT_READS},
+               {1, 0, 8, 0},
+               {1, 0, 8, 255},
+               {1, UINT64_MAX / 2, 8, TL_SPOT_WRITES}};
+    struct target t;
+    struct watched w;
+    start(&t, "1", NULL);
+    watched_arm(&w, &t);
+    struct tl_watch_spot *spot = &w.table->spots[watched_add(&w, &t, 0, TL_SPOT_WRITES)];
+    uint64_t addr = spot->addr;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        w.table->count = bad[i].count;
+        spot->addr = addr + bad[i].offset;
+        spot->length = bad[i].length;
+        spot->access = bad[i].access;
+        assert_int_equal(watched_begin(&w, false), -EINVAL);
+        assert_null(w.watching);
+    }
+    watched_leave(&w);
+    finish(&t);
+}
+
 static void too_few_descriptors_are_told(void)
 {
     struct target t;
@@ -342,6 +377,7 @@ CASE(threads_that_come_are_watched)
 CASE(turns_are_taken)
 CASE(too_many_are_told)
 CASE(what_is_not_mapped_is_refused)
+CASE(what_makes_no_sense_is_refused)
 CASE(leaving_a_storm)
 CASE(a_thousand_threads)
 
@@ -369,6 +405,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(too_many_are_told_by_both),
         cmocka_unit_test(registers_of_others),
         cmocka_unit_test(what_is_not_mapped_is_refused_by_both),
+        cmocka_unit_test(what_makes_no_sense_is_refused_by_both),
         cmocka_unit_test(too_few_descriptors),
         cmocka_unit_test(leaving_a_storm_by_both),
         cmocka_unit_test(a_thousand_threads_by_both),

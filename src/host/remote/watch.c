@@ -88,17 +88,28 @@ static void end_turn(struct tl_watching *w, uint32_t index, uint64_t now)
     spot->since = 0;
 }
 
-static void take_spots(struct tl_watching *w)
+/* The program may have written to the table by now: what is taken from there is looked at once it is ours. */
+static int take_spots(struct tl_watching *w)
 {
     struct tl_watch_table *table = w->table;
-    w->spot_count = table->count;
+    w->spot_count = __atomic_load_n(&table->count, __ATOMIC_RELAXED);
+    if (w->spot_count == 0 || w->spot_count > TL_WATCH_SPOTS)
+        return -EINVAL;
     for (uint32_t i = 0; i < w->spot_count; i++) {
-        struct tl_watch_spot *spot = &table->spots[i];
-        w->spots[i].addr = spot->addr;
-        w->spots[i].length = spot->length;
-        w->spots[i].access = spot->access;
+        const struct tl_watch_spot *shared = &table->spots[i];
+        struct tl_watching_spot *spot = &w->spots[i];
+        spot->addr = __atomic_load_n(&shared->addr, __ATOMIC_RELAXED);
+        spot->length = __atomic_load_n(&shared->length, __ATOMIC_RELAXED);
+        spot->access = __atomic_load_n(&shared->access, __ATOMIC_RELAXED);
+        const struct tl_hwbp_attr attr = {.addr = spot->addr,
+                                          .length = spot->access & TL_SPOT_EXECUTES ? sizeof(long) : spot->length,
+                                          .access = spot->access,
+                                          .exclude_kernel = true};
+        if (tl_hwbp_check(&attr, false))
+            return -EINVAL;
         table->reads |= spot->access & TL_SPOT_READS;
     }
+    return 0;
 }
 
 /* ---- the first time ---- */
@@ -110,50 +121,6 @@ static int settle_for(struct tl_watching *w, unsigned free)
         w->means->release(w, &w->threads[i], free);
     w->carriers = free;
     return 0;
-}
-
-static void *allocate(void *context, size_t bytes)
-{
-    (void)context;
-    return malloc(bytes);
-}
-
-static void let_go(void *context, void *memory, size_t bytes)
-{
-    (void)context;
-    (void)bytes;
-    free(memory);
-}
-
-/* What the accounting says to these spots in a thread that has so many registers free. */
-static bool are_admitted(const struct tl_watching *w, unsigned free)
-{
-    const struct tl_slots_machine machine = {
-        .cpus = 1, .slots = {TL_HWBP_REGISTERS, TL_HWBP_REGISTERS}, .shared = true};
-    const struct tl_slots_host host = {.allocate = allocate, .release = let_go};
-    const struct tl_slot_request others = {.task = 1, .cpu = TL_ANY_CPU, .weight = TL_HWBP_REGISTERS - free};
-    const struct tl_slot_request ours = {.task = 1, .cpu = TL_ANY_CPU, .weight = 1, .flexible = w->options.multiplex};
-    struct tl_slots slots;
-    bool admitted = tl_slots_init(&slots, &machine, &host) == 0;
-    if (others.weight)
-        admitted = admitted && tl_slots_reserve(&slots, &others) == 0;
-    for (uint32_t i = 0; i < w->spot_count && admitted; i++)
-        admitted = tl_slots_reserve(&slots, &ours) == 0;
-    tl_slots_destroy(&slots);
-    return admitted;
-}
-
-static int tell_room(struct tl_watching *w, pid_t tid, unsigned free, struct tl_watching_room *room,
-                     struct tl_error *error)
-{
-    unsigned by_ptrace = tl_watching_set_by_ptrace(w, tid), taken = TL_HWBP_REGISTERS - free;
-    *room = (struct tl_watching_room){.needed = w->spot_count,
-                                      .free = free,
-                                      .by_ptrace = by_ptrace < taken ? by_ptrace : taken,
-                                      .by_others = by_ptrace < taken ? taken - by_ptrace : 0,
-                                      .tid = tid};
-    return tl_fail(error, -ENOSPC, "%u debug registers are needed, and %u of %u are free in thread %d", room->needed,
-                   free, TL_HWBP_REGISTERS, tid);
 }
 
 static int tell_failure(const struct tl_watching *w, pid_t tid, int result, struct tl_error *error)
@@ -181,8 +148,8 @@ static int arm_thread(struct tl_watching *w, pid_t tid, struct tl_watching_room 
         return result ? tell_failure(w, tid, result, error) : 0;
     if (result == 0)
         free = w->carriers;
-    if (!are_admitted(w, free))
-        return tell_room(w, tid, free, room, error);
+    if (!tl_watching_are_admitted(w, free))
+        return tl_watching_tell_room(w, tid, free, room, error);
     return settle_for(w, free);
 }
 
@@ -259,8 +226,12 @@ int tl_watching_begin(struct tl_remote *r, struct tl_watch_table *table, const s
     w->options = *options;
     if (!w->options.period_ns)
         w->options.period_ns = PERIOD_NS;
-    take_spots(w);
-    int result = r->port.stop(r);
+    int result = take_spots(w);
+    if (result) {
+        tl_watching_free(w);
+        return tl_fail(error, result, "what is to be watched is nothing that a debug register can watch");
+    }
+    result = r->port.stop(r);
     if (result) {
         tl_watching_free(w);
         return tl_fail(error, result, "%s", r->last.text);

@@ -42,7 +42,8 @@ struct tl_watching_room {
 
 /* Arm the spots of `table` (mapped here): of each, addr, length, access, changes_only and site are set, the rest is
  * ours. Stops the target for that moment. -ENOSPC: *room tells, and *error; -EMFILE: too few file descriptors for so
- * many threads; -EFAULT: memory that is to be watched is not mapped; -EPERM: neither mechanism is allowed. */
+ * many threads; -EINVAL: a spot that no register can watch;
+ * -EFAULT: memory that is to be watched is not mapped; -EPERM: neither mechanism is allowed. */
 int tl_watching_begin(struct tl_remote *r, struct tl_watch_table *table, const struct tl_watching_options *options,
                       struct tl_watching **out, struct tl_watching_room *room, struct tl_error *error);
 /* Turns, and threads that came: to be called now and then. In how many ns again, at the latest; UINT64_MAX: whenever.

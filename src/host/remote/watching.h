@@ -11,7 +11,6 @@
 #include "host/remote/internal.h"
 #include "host/remote/watch.h"
 #include "hwbp/attr.h"
-#include "hwbp/slots.h"
 
 enum { TL_NO_SPOT = UINT32_MAX };
 _Static_assert((int)TL_SPOT_READS == (int)TL_ACCESS_R && (int)TL_SPOT_WRITES == (int)TL_ACCESS_W &&
@@ -74,6 +73,11 @@ struct tl_watching_means {
 };
 extern const struct tl_watching_means tl_watching_by_events, tl_watching_by_registers;
 
+/* What the accounting says to these spots in a thread that has so many registers free. */
+bool tl_watching_are_admitted(const struct tl_watching *w, unsigned free);
+/* No: -ENOSPC. */
+int tl_watching_tell_room(struct tl_watching *w, pid_t tid, unsigned free, struct tl_watching_room *room,
+                          struct tl_error *error);
 /* Add what was counted since the last look. */
 void tl_watching_read_events(struct tl_watching *w);
 /* How many registers of a thread, stopped, a debugger has set. */
