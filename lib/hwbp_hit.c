@@ -82,7 +82,8 @@ struct telling {
     struct tl_hwbp *hwbp; /* whose signal it is */
     struct view *view;
     bool late;
-    bool unheard; /* no handler can be called */
+    bool alternate; /* it has come on an alternate stack */
+    bool unheard;   /* no handler can be called */
 };
 
 static bool is_on(const struct tl_hwbp *hwbp)
@@ -174,8 +175,26 @@ static void tell_all(const struct telling *telling)
         tell_accessed(telling, &told);
 }
 
-static void tell_handlers(void *telling)
+/* Whether the signal has come on an alternate stack of the program's. */
+static bool is_on_alternate_stack(const struct tl_signal_frame *frame)
 {
+    const struct tl_sigstack *stack = &frame->context.stack;
+    return !(stack->flags & TL_SS_DISABLE) && (uint64_t)(uintptr_t)frame - stack->start < stack->size;
+}
+
+/* From here on we are on a stack of our own, and the kernel believes that the alternate one is free: the next signal
+ * would come over the frame that we are to return by. So there is none, until that return sets it again. */
+static void give_up_alternate_stack(void)
+{
+    const struct tl_sigstack none = {.flags = TL_SS_DISABLE};
+    tl_self_call(SYS_sigaltstack, (long)(uintptr_t)&none, 0, 0, 0, 0, 0);
+}
+
+static void tell_handlers(void *argument)
+{
+    const struct telling *telling = argument;
+    if (telling->alternate)
+        give_up_alternate_stack();
     int saved = errno;
     tell_all(telling);
     if (errno != saved)
@@ -203,7 +222,13 @@ void hwbp_trap(const struct tl_notification *notification, struct tl_regs *regs)
         return; /* it is gone */
     struct view *view = view_of(hwbp, tag);
     if (view) {
-        struct telling telling = {board, &notification->frame->context, regs, hwbp, view, is_late(info), false};
+        struct telling telling = {.board = board,
+                                  .context = &notification->frame->context,
+                                  .regs = regs,
+                                  .hwbp = hwbp,
+                                  .view = view,
+                                  .late = is_late(info),
+                                  .alternate = is_on_alternate_stack(notification->frame)};
         if (!tl_call_aside(tell_handlers, &telling)) {
             telling.unheard = true;
             tell_all(&telling);
