@@ -241,15 +241,30 @@ static __attribute__((noinline)) void hit(struct tl_watch_table *table, struct t
         hit_by_register(&look, context->rip);
 }
 
+/* While a register is moved from one spot to another the kernel may send a signal of the old one with the tag of the
+ * new one. The address is right always. NULL: nobody's turn is it now. */
+static struct tl_watch_spot *spot_of(struct tl_watch_table *table, uint64_t tag, uint64_t addr)
+{
+    uint64_t index = tag & 0xff;
+    if (index >= spot_count(table) || __atomic_load_n(&table->spots[index].tag, __ATOMIC_ACQUIRE) != tag)
+        return NULL;
+    if (table->spots[index].addr == addr)
+        return &table->spots[index];
+    for (uint32_t i = 0; i < spot_count(table); i++)
+        if (table->spots[i].addr == addr && table->spots[i].tag)
+            return &table->spots[i];
+    return NULL;
+}
+
 static bool by_event(struct tl_watch_table *table, const struct tl_notification *note)
 {
     const struct tl_broker_tables *tables = tl_broker_tables(tl_broker_here);
     const struct tl_siginfo *info = &note->frame->info;
-    uint64_t tag = info->rest[0], index = tag & 0xff;
+    uint64_t tag = info->rest[0];
     if (tag >> 24 != TL_WATCH_TAG_MAGIC)
         return false;
-    struct tl_watch_spot *spot = &table->spots[index % TL_WATCH_SPOTS];
-    if (index >= spot_count(table) || __atomic_load_n(&spot->tag, __ATOMIC_ACQUIRE) != tag) {
+    struct tl_watch_spot *spot = spot_of(table, tag, info->addr);
+    if (!spot) {
         add(&table->stale);
         return true;
     }

@@ -45,7 +45,8 @@ static _Alignas(64) volatile union {
     uint32_t halves[32];
     uint8_t bytes[128];
 } memory;
-static uint64_t seen; /* position of the reader in the lane that is used */
+static uint64_t elsewhere; /* what signals say their address is, where it is not 0 */
+static uint64_t seen;      /* position of the reader in the lane that is used */
 
 static int begin(void **state)
 {
@@ -54,7 +55,7 @@ static int begin(void **state)
     memset((void *)(uintptr_t)&memory, 0, sizeof memory);
     memset(&broker, 0, sizeof broker);
     tl_broker_here = &broker;
-    seen = 0;
+    seen = elsewhere = 0;
     area.control = (struct tl_hit_control){.magic = TL_HIT_MAGIC,
                                            .flags = TL_HIT_NO_CLOCK,
                                            .pid = (uint32_t)getpid(),
@@ -100,6 +101,7 @@ static struct tl_watch_spot *add_spot(volatile void *at, uint8_t length, uint8_t
 static bool notify(int32_t code, uint64_t tag, uint64_t rip, uint64_t flags)
 {
     struct tl_signal_frame frame = {.info = {.number = TL_SIGTRAP, .code = code, .rest = {tag, flags << 32}}};
+    frame.info.addr = elsewhere ? elsewhere : area.table.spots[tag % SPOTS].addr;
     struct tl_notification note = {.exception = TL_EXCEPTION_DEBUG, .frame = &frame};
     struct tl_signal_frame before;
     frame.context.rip = rip;
@@ -254,6 +256,23 @@ static void signals_of_earlier_turns_are_swallowed(void **state)
     assert_int_equal(spot->hits, 0);
 }
 
+static void the_address_tells_when_a_register_is_just_moved(void **state)
+{
+    (void)state;
+    struct tl_watch_spot *old = add_spot(&memory.words[0], 8, TL_SPOT_WRITES, false);
+    struct tl_watch_spot *new = add_spot(&memory.words[12], 8, TL_SPOT_WRITES, false);
+    memory.words[0] = 1;
+    elsewhere = old->addr;
+    event_of(new->tag);
+    expect(0, 0, 1, 0);
+    old->tag = 0;
+    event_of(new->tag);
+    expect_nothing();
+    assert_int_equal(old->hits, 1);
+    assert_int_equal(new->hits, 0);
+    assert_int_equal(area.table.stale, 1);
+}
+
 static void late_signals_are_marked(void **state)
 {
     (void)state;
@@ -351,6 +370,7 @@ int main(void)
         cmocka_unit_test_setup(one_instruction_writes_two_spots, begin),
         cmocka_unit_test_setup(what_was_told_beside_is_claimed_once, begin),
         cmocka_unit_test_setup(signals_of_earlier_turns_are_swallowed, begin),
+        cmocka_unit_test_setup(the_address_tells_when_a_register_is_just_moved, begin),
         cmocka_unit_test_setup(late_signals_are_marked, begin),
         cmocka_unit_test_setup(what_is_executed_has_no_value, begin),
         cmocka_unit_test_setup(others_signals_are_left_alone, begin),
