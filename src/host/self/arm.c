@@ -27,8 +27,8 @@
 #include <sys/uio.h>
 #include <time.h>
 
-/* DISARM_DOUBTS: so often what may be a guard's frame, and may be what one has left, is taken for one. */
-enum { ARM_TRIES = 50, DISARM_TRIES = 50, DISARM_DOUBTS = 20, SYSCALL_BYTES = 2 };
+/* DISARM_TRIES: where many threads change their masks all the time, few looks find all of them outside of guards. */
+enum { ARM_TRIES = 50, DISARM_TRIES = 1000, SYSCALL_BYTES = 2 };
 
 static const uint64_t trap_bit = TL_SIGNAL_BIT(TL_SIGTRAP);
 
@@ -315,7 +315,8 @@ static bool returns_to_guard(const struct tl_self *self, const uint64_t *words, 
     return false;
 }
 
-/* Somewhere in what a guard calls: the system call that it makes afterwards is one that the guard has made up. */
+/* Somewhere in what a guard calls: the system call that it makes afterwards is one that the guard has made up. (Or what
+ * an earlier guard has left on the stack looks so: the thread is in what runs on a hit then, and soon elsewhere.) */
 static bool is_in_guard(const struct tl_self *self, const struct tl_world_task *task)
 {
     uint64_t words[TL_BROKER_DEPTH / 8];
@@ -324,12 +325,12 @@ static bool is_in_guard(const struct tl_self *self, const struct tl_world_task *
 }
 
 /* A thread that stands in a guard goes to where it would be without: 0; -EAGAIN: it has to run on first. */
-static long move_out(struct tl_self *self, struct tl_world *world, const struct tl_world_task *task, bool doubtful)
+static long move_out(struct tl_self *self, struct tl_world *world, const struct tl_world_task *task)
 {
     struct user_regs_struct regs = task->regs;
     if (regs.rip == (uint64_t)tl_guard_asleep)
         return wake(world, task);
-    if (tl_comes_to_broker(self, world, task) || (doubtful && is_in_guard(self, task)))
+    if (tl_comes_to_broker(self, world, task) || is_in_guard(self, task))
         return -EAGAIN;
     for (const struct tl_guarding *g = self->guarding; g; g = g->next) {
         uint64_t original;
@@ -381,14 +382,14 @@ static void send_again(struct tl_self *self, const struct tl_world *world)
     }
 }
 
-static int disarm_once(struct tl_self *self, struct tl_writing *text, struct tl_entered *entered, bool doubtful)
+static int disarm_once(struct tl_self *self, struct tl_writing *text, struct tl_entered *entered)
 {
     struct tl_world *world = NULL;
     long result = tl_world_threads() == 1 ? 0 : tl_world_stop(&world);
     if (result)
         return (int)result;
     for (size_t i = 0; world && i < world->count && result == 0; i++)
-        result = move_out(self, world, &world->tasks[i], doubtful);
+        result = move_out(self, world, &world->tasks[i]);
     if (result == 0)
         result = tl_writing_stopped(text);
     if (result == 0) {
@@ -412,7 +413,7 @@ static int disarm(struct tl_self *self, struct tl_entered *entered, struct tl_er
     if (result)
         return result;
     for (int i = 0;; i++) { /* somebody may stand in a guard's first instructions, or handle a signal */
-        result = disarm_once(self, &text, entered, i < DISARM_DOUBTS);
+        result = disarm_once(self, &text, entered);
         struct timespec t = {0, 1000000};
         if (result != -EAGAIN || i == DISARM_TRIES)
             break;
