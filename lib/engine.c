@@ -4,6 +4,8 @@
  *
  * Fork: the lock is taken around it, so that the child finds a state that holds together. The host does the same with
  * its own; since handlers of pthread_atfork for the time before run in reverse order, ours have to be set up behind it.
+ * A handler of a probe that forks must not wait for the lock, since who holds it may wait for the handler. If it is
+ * held the child has its probes, but nobody there may change them any more.
  */
 #include "engine.h"
 
@@ -23,28 +25,40 @@ enum { PAGE = 4096, POOL = 256, POOL_LEAST = 64, GUARD_INSTALL = 102 /* of madvi
 struct engine engine;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
+static __thread bool locked __attribute__((tls_model("initial-exec"))); /* for the fork */
+static bool lost; /* this is a child, and its maker was not alone in the engine */
+
+static bool in_handler(void)
+{
+    return tl_call_inside() || notifiers_inside();
+}
+
 static void before_fork(void)
 {
-    pthread_mutex_lock(&lock);
-    hwbp_forking();
+    locked = (in_handler() ? pthread_mutex_trylock(&lock) : pthread_mutex_lock(&lock)) == 0;
+    if (locked)
+        hwbp_forking();
 }
 
 static void after_fork(void)
 {
-    pthread_mutex_unlock(&lock);
+    if (locked)
+        pthread_mutex_unlock(&lock);
 }
 
 static void in_child(void)
 {
     tl_call_forked();
     notifiers_forked();
-    hwbp_forked();
-    pthread_mutex_unlock(&lock);
+    if (locked)
+        hwbp_forked();
+    lost = lost || !locked;
+    after_fork();
 }
 
 int engine_enter(void)
 {
-    if (tl_call_inside() || notifiers_inside())
+    if (lost || in_handler())
         return -EDEADLK;
     pthread_mutex_lock(&lock);
     return 0;
@@ -157,7 +171,9 @@ static int arm(struct tl_error *error)
 int engine_open(struct tl_error *error)
 {
     if (engine_enter())
-        return tl_fail(error, -EDEADLK, "called from a handler");
+        return tl_fail(error, -EDEADLK,
+                       lost ? "the child of a fork that was made in a handler while probes were being changed"
+                            : "called from a handler");
     int code = engine.self ? 0 : open_host(error);
     if (code)
         engine_end();

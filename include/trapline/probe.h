@@ -16,7 +16,8 @@
  *
  * Thread safety: the functions here may be called by any thread at any time, but not from handlers and not from signal
  * handlers. They never wait for a thread that is not itself in a handler. After fork the child has the same probes,
- * and may go on as it likes.
+ * and may go on as it likes; but where a handler has forked while another thread was in one of these functions, they
+ * all fail in the child with -EDEADLK, and its probes stay as they are.
  */
 #ifndef TRAPLINE_PROBE_H
 #define TRAPLINE_PROBE_H
