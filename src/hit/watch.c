@@ -223,8 +223,9 @@ static __attribute__((noinline)) void take_mapped(struct tl_hit_regs *regs, cons
     take_registers(regs, &mapped);
 }
 
-static __attribute__((noinline)) void hit(struct tl_watch_table *table, struct tl_watch_spot *spot, bool late,
-                                          const struct tl_broker_tables *tables, const struct tl_notification *note)
+static __attribute__((noinline)) void tell_hit(struct tl_watch_table *table, struct tl_watch_spot *spot, bool late,
+                                               const struct tl_broker_tables *tables,
+                                               const struct tl_notification *note)
 {
     const struct tl_context *context = &note->frame->context;
     struct look look;
@@ -272,7 +273,7 @@ static bool by_event(struct tl_watch_table *table, const struct tl_notification 
     if (is_own_access(tables, note->range, note->frame->context.rip))
         add(&spot->own);
     else
-        hit(table, spot, info->rest[1] >> 32 & PERF_FLAG_ASYNC, tables, note);
+        tell_hit(table, spot, info->rest[1] >> 32 & PERF_FLAG_ASYNC, tables, note);
     return true;
 }
 
@@ -287,6 +288,6 @@ bool tl_watch_notify(void *context, const struct tl_notification *note)
         return false;
     const struct tl_broker_tables *tables = tl_broker_tables(tl_broker_here);
     if (!is_own_access(tables, note->range, note->frame->context.rip))
-        hit(table, NULL, false, tables, note);
+        tell_hit(table, NULL, false, tables, note);
     return true;
 }

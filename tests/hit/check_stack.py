@@ -37,6 +37,8 @@ def functions(blob):
         head = re.match(r"^[0-9a-f]+ <([^>]+)>:$", line)
         code = re.match(r"^\s+[0-9a-f]+:\s+(\S.*)$", line)
         if head:
+            if head.group(1) in found:
+                raise SystemExit("two functions are called %s" % head.group(1))
             found[head.group(1)] = []
         elif code:
             words = code.group(1).split("#")[0].split()
