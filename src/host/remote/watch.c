@@ -93,7 +93,7 @@ static int take_spots(struct tl_watching *w)
 {
     struct tl_watch_table *table = w->table;
     w->spot_count = __atomic_load_n(&table->count, __ATOMIC_RELAXED);
-    if (w->spot_count == 0 || w->spot_count > TL_WATCH_SPOTS)
+    if (w->spot_count > TL_WATCH_SPOTS)
         return -EINVAL;
     for (uint32_t i = 0; i < w->spot_count; i++) {
         const struct tl_watch_spot *shared = &table->spots[i];
