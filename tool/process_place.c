@@ -12,8 +12,6 @@ static int place_watched(struct processes *processes, struct process *process)
     int status = place_watches(placed, options, &process->watches.place);
     if (status && process->watches.place.room.tid)
         watches_no_room(&process->watches, placed->trouble, sizeof placed->trouble);
-    if (!status)
-        report_watches(processes->report, placed);
     return status;
 }
 

@@ -48,10 +48,14 @@ static struct process *first(const struct processes *processes)
     return process;
 }
 
+/* It is said to be in place once all that is needed of the program is had: it may end at any moment. */
 static int add_source(struct processes *processes, struct process *process)
 {
-    return report_add(processes->report, &process->source, &process->placed,
-                      processes->watches ? &process->watches : NULL);
+    int status = report_add(processes->report, &process->source, &process->placed,
+                            processes->watches ? &process->watches : NULL);
+    if (!status && processes->watches)
+        report_watches(processes->report, &process->placed);
+    return status;
 }
 
 /* A command that we launched and whose probes could not be placed never runs. Its memory goes a moment before it does:
