@@ -68,8 +68,8 @@ def test_threads_are_watched_that_were_there_and_that_come():
         done = tool.stop().expect(0)
         hits = sorted(done.watches(), key=lambda hit: hit["old"])  # which of two threads was first, times need not tell
         assert done.watched()["counter"]["accesses"] == 2005
-        assert chain(hits)[-1] == begun + 2005 and len({hit["tid"] for hit in hits}) == 9
-        # Two that are written before anybody looks are one change.
+        # Two that are written before anybody looks are one change; those that were there write but once.
+        assert chain(hits)[-1] == begun + 2005 and 5 <= len({hit["tid"] for hit in hits}) <= 9
         assert len(hits) > 1000 and {hit["source"] for hit in hits} == {line_of("__atomic_fetch_add(&counter")}
     program.quit()
 
