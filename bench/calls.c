@@ -95,11 +95,16 @@ void calls_use_vectors(void)
         __asm__ volatile(EACH8(YMM) : : : "memory");
 }
 
+void calls_use_x87(void)
+{
+    __asm__ volatile("fldz; fstp %%st(0)" : : : "st");
+}
+
 void calls_drop_vectors(void)
 {
     static const uint8_t initial[8192] __attribute__((aligned(64)));
     if (__builtin_cpu_supports("avx512f"))
-        __asm__ volatile("xrstor %0" : : "m"(initial), "a"(0xa0), "d"(0) : "memory");
+        __asm__ volatile("xrstor %0" : : "m"(initial), "a"(0xa1), "d"(0) : "memory");
     if (__builtin_cpu_supports("avx"))
         __asm__ volatile("vzeroupper" : : : "memory");
 }

@@ -26,6 +26,7 @@ extern uint64_t calls_returned;
 
 /* Bring all vector registers into use, and back into their initial state. x87 is left alone. */
 void calls_use_vectors(void);
+void calls_use_x87(void); /* its stack is empty again */
 void calls_drop_vectors(void);
 
 #endif

@@ -39,6 +39,7 @@ enum {
     HANDLER_HERE,
     HANDLER_VECTORS,
     HANDLER_ALL_VECTORS,
+    HANDLER_X87,
     RETURN_EXIT,
     RETURN_REWRITE,
     LINES
@@ -49,6 +50,14 @@ static loop_fn *loops[LINES] = {
 static void run_with_vectors(const struct line *line)
 {
     calls_use_vectors();
+    run_loop(line);
+    calls_drop_vectors();
+}
+
+static void run_with_x87(const struct line *line)
+{
+    calls_use_vectors();
+    calls_use_x87();
     run_loop(line);
     calls_drop_vectors();
 }
@@ -64,6 +73,7 @@ static void make_loops(struct world *world)
     loops[HANDLER_HERE] = probed_loop(world, TL_HOOK_CALL, CALLS_OWN_STACK);
     loops[HANDLER_VECTORS] = probed_loop(world, TL_HOOK_CALL, CALLS_VECTORS);
     loops[HANDLER_ALL_VECTORS] = loops[HANDLER_VECTORS];
+    loops[HANDLER_X87] = loops[HANDLER_VECTORS];
     loops[RETURN_EXIT] = probed_call(world, TL_HOOK_CALL, CALLS_ENTRY, CALLS_EXIT);
     loops[RETURN_REWRITE] = probed_call(world, TL_HOOK_CALL, CALLS_REWRITE, NO_EXIT);
 }
@@ -85,6 +95,7 @@ int main(void)
         [HANDLER_HERE] = {.name = "handler_here"},
         [HANDLER_VECTORS] = {.name = "handler_vectors"},
         [HANDLER_ALL_VECTORS] = {.name = "handler_all_vectors", .slice = run_with_vectors},
+        [HANDLER_X87] = {.name = "handler_x87", .slice = run_with_x87},
         [RETURN_EXIT] = {.name = "return_exit", .base = CALL},
         [RETURN_REWRITE] = {.name = "return_rewrite", .base = CALL},
     };

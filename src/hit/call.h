@@ -35,7 +35,7 @@
  * to.
  *
  * What a hit costs: little more than saving all registers by hand does. Keeping the vector state makes it about four
- * times that; in a thread that has ever used its x87 unit, about twelve times.
+ * times that; in a thread that has ever used its x87 unit, about eleven times.
  *
  * Limits. Tasks made by a raw clone with the C library's thread pointer unset must not hit; two tasks that run at once
  * with the same thread pointer count as one thread. AMX tiles are not kept. A handler on the program's stack

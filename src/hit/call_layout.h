@@ -51,8 +51,8 @@
 #define RECORD_MXCSR_NOW 44
 #define RECORD_ZMM 48 /* aligned to 64 */
 #define RECORD_K 2096
-#define RECORD_X87 2160 /* 576 bytes as xsave writes them; aligned to 64 */
-#define RECORD_BYTES 2736
+#define RECORD_X87 2160 /* 512 bytes as fxsave writes them; aligned to 16 */
+#define RECORD_BYTES 2672
 #define X87_CONTROL RECORD_X87
 #define X87_STATUS (RECORD_X87 + 2)
 #define X87_TAGS (RECORD_X87 + 4) /* a bit for each register that is not empty */

@@ -94,9 +94,8 @@ extern HIDDEN struct tl_call_pool *tl_call_pools;
 extern HIDDEN uint64_t tl_call_errno; /* platform.errno_offset; at offset 0 nothing is harmed */
 
 /* For vector.S: which state components processor and kernel have; whether it can be asked which of them are in use;
- * whether AVX, 64-bit mask registers and xsave are there. */
-extern HIDDEN uint32_t tl_vector_components, tl_vector_can_ask, tl_vector_has_avx, tl_vector_wide_masks,
-    tl_vector_has_xsave;
+ * whether AVX and 64-bit mask registers are there. */
+extern HIDDEN uint32_t tl_vector_components, tl_vector_can_ask, tl_vector_has_avx, tl_vector_wide_masks;
 HIDDEN void tl_vector_setup(void);
 
 /* A hit has found its thread's record busy, or none: the one that it may use, which is not busy now; or NULL. */

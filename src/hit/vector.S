@@ -78,14 +78,8 @@
 7:  test eax, STATE_X87
     jnz 8f
     ret
-8:  cmp dword ptr [rip + tl_vector_has_xsave], 0
-    je 1f
-    mov eax, STATE_X87
-    xor edx, edx
-    xsave64 [rbx + RECORD_X87]
-    jmp 2f
-1:  fxsave64 [rbx + RECORD_X87]
-2:  cmp byte ptr [rbx + X87_TAGS], 0
+8:  fxsave64 [rbx + RECORD_X87] /* as quick as xsave would be for this alone */
+    cmp byte ptr [rbx + X87_TAGS], 0
     jne 3f
     test byte ptr [rbx + X87_STATUS], X87_PENDING
     jnz 3f
@@ -164,15 +158,7 @@
     mov ax, [rbx + RECORD_MXCSR_NOW]
     cmp ax, [rbx + X87_CONTROL]
     je .Lx87_is_back
-1:  cmp dword ptr [rip + tl_vector_has_xsave], 0
-    je 2f
-    mov ecx, edx
-    mov eax, STATE_X87
-    xor edx, edx
-    xrstor64 [rbx + RECORD_X87]
-    mov edx, ecx
-    jmp .Lx87_is_back
-2:  fxrstor64 [rbx + RECORD_X87]
+1:  fxrstor64 [rbx + RECORD_X87] /* the lower registers with it, as they were: they are loaded again below */
     jmp .Lx87_is_back
     .cfi_endproc
     .size tl_vector_restore, . - tl_vector_restore
