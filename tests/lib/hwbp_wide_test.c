@@ -203,8 +203,7 @@ static void a_kernel_variable(void **state)
     (void)state;
     uint64_t addr = kernel_symbol("console_printk");
     if (!addr || !rewrite(path)) {
-        print_message("this kernel does not tell where its variables are\n");
-        skip();
+        SKIP_BECAUSE("this kernel does not tell where its variables are");
     }
     struct tl_hwbp_options options = kit_watch((void *)addr, 4, TL_HWBP_WRITE, NULL); /* NOLINT */
     struct tl_hwbp *hwbp;
@@ -233,8 +232,7 @@ static void a_kernel_function(void **state)
     int code = addr ? tl_hwbp_create(&options, &hwbp, &error) : -ENOENT;
     if (code) {
         assert_true(code == -EINVAL || code == -ENOENT);
-        print_message("this kernel was built without kprobes, or tells no addresses\n");
-        skip();
+        SKIP_BECAUSE("this kernel was built without kprobes, or tells no addresses");
     }
     for (unsigned i = 0; i < 10; i++)
         syscall(SYS_getppid);
