@@ -2,7 +2,6 @@
 #include "watch_hits.h"
 
 #include "base/now.h"
-#include "insn/touch.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -59,22 +58,11 @@ static bool find_accessor(struct hit *hit)
  * the registers tell: if not, whoever did will claim it. */
 static bool may_be_accessor(const struct hit *hit)
 {
-    uint8_t text[TL_INSN_MAX] = {0};
     uint64_t registers[16];
-    struct tl_insn insn;
-    struct tl_touch touches[TL_TOUCHES_MAX];
     for (unsigned i = 0; i < 16; i++)
         slot(hit->record, WATCH_SLOT_REGISTERS + i, &registers[i]);
-    size_t size = hit->rip - hit->ip < sizeof text ? hit->rip - hit->ip : sizeof text;
-    if (hit->ip == hit->rip || tl_remote_read(hit->source->placed->remote, hit->ip, text, size) ||
-        tl_insn_decode(text, size, hit->ip, &insn))
-        return true;
-    unsigned count = tl_insn_touches(&insn, registers, 0, touches);
-    for (unsigned i = 0; i < count; i++)
-        if (touches[i].addr < hit->spot->addr + hit->spot->length &&
-            hit->spot->addr < touches[i].addr + touches[i].size)
-            return true;
-    return count == 0;
+    return hit->ip == hit->rip || tl_unwinder_may_touch(stacks_unwinder(hit->source->stacks), hit->ip, registers,
+                                                        hit->spot->addr, hit->spot->length);
 }
 
 /* Of a change that is told twice, by two threads, one is to be shown. */

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "insn/sweep.h"
+#include "insn/touch.h"
 #include "symbol/object.h"
 #include "symbol/unwinder.h"
 
@@ -220,4 +221,18 @@ unsigned tl_unwinder_access(struct tl_unwinder *unwinder, uint64_t addr)
 {
     struct tl_insn insn;
     return decode_at(&unwinder->modules, addr, &insn) ? tl_insn_access(&insn) : 0;
+}
+
+bool tl_unwinder_may_touch(struct tl_unwinder *unwinder, uint64_t addr, const uint64_t registers[16], uint64_t from,
+                           uint64_t length)
+{
+    struct tl_touch touches[TL_TOUCHES_MAX];
+    struct tl_insn insn;
+    if (!decode_at(&unwinder->modules, addr, &insn))
+        return true;
+    unsigned count = tl_insn_touches(&insn, registers, 0, touches);
+    for (unsigned i = 0; i < count; i++)
+        if (touches[i].addr < from + length && from < touches[i].addr + touches[i].size)
+            return true;
+    return count == 0;
 }

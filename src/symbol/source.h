@@ -33,5 +33,9 @@ struct tl_access {
 uint64_t tl_unwinder_accessor(struct tl_unwinder *unwinder, uint64_t rip, const struct tl_access *access);
 /* What the instruction at an address does to memory: TL_INSN_READS and so on; 0 where there is none. */
 unsigned tl_unwinder_access(struct tl_unwinder *unwinder, uint64_t addr);
+/* Whether it may have accessed some of these bytes, with the registers (rax 0 … r15 15) that are there behind it. True
+ * where that cannot be told. */
+bool tl_unwinder_may_touch(struct tl_unwinder *unwinder, uint64_t addr, const uint64_t registers[16], uint64_t from,
+                           uint64_t length);
 
 #endif
