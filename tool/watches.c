@@ -45,14 +45,18 @@ void watches_free(struct watches *watches)
     *watches = (struct watches){0};
 }
 
+static void drop(struct watched *watched)
+{
+    tl_variable_free(&watched->variable);
+    free(watched->code);
+    free(watched->strings);
+    free(watched->places);
+}
+
 static void forget(struct program_watches *program)
 {
-    for (size_t i = 0; !program->is_lent && i < program->count; i++) {
-        struct watched *watched = &program->list[i];
-        tl_variable_free(&watched->variable);
-        free(watched->code);
-        free(watched->strings);
-    }
+    for (size_t i = 0; !program->is_lent && i < program->count; i++)
+        drop(&program->list[i]);
     if (!program->is_lent) {
         free(program->list);
         free(program->place.wishes);
@@ -63,26 +67,22 @@ static void forget(struct program_watches *program)
 }
 
 /* The variable that a spec names: why it cannot be watched is an error's text. */
-static int find_variable(const struct tl_watch *spec, const struct tl_modules *modules, struct watched *watched,
+static int find_variable(const struct tl_watch *spec, const struct placed *placed, struct watched *watched,
                          struct tl_error *error)
 {
-    struct tl_variable *variable = &watched->variable;
-    int result = tl_modules_variable(modules, &spec->symbol, variable, error);
-    if (result)
-        return result;
-    if (variable->is_thread_local)
-        return tl_fail(error, -ENOTSUP,
-                       "it is thread-local: each thread has one of its own, which can be watched by its address");
-    return 0;
+    int result = tl_modules_variable(&placed->modules, &spec->symbol, &watched->variable, error);
+    if (!result && watched->variable.is_thread_local)
+        result = thread_variable_find(spec, placed, watched, error);
+    return result;
 }
 
 /* Where it is, and how long. 0 or -errno. */
-static int find_range(const struct tl_watch *spec, const struct tl_modules *modules, struct watched *watched,
+static int find_range(const struct tl_watch *spec, const struct placed *placed, struct watched *watched,
                       struct watch_wish *wish, struct tl_error *error)
 {
     const struct tl_variable *variable = &watched->variable;
     if (!spec->is_address) {
-        int result = find_variable(spec, modules, watched, error);
+        int result = find_variable(spec, placed, watched, error);
         if (result)
             return result;
     }
@@ -117,12 +117,12 @@ static bool is_one_register(const struct watch_wish *wish)
 }
 
 /* 0 or -errno. */
-static int resolve_one(const struct watches *specs, const struct tl_modules *modules, struct watched *watched,
+static int resolve_one(const struct watches *specs, const struct placed *placed, struct watched *watched,
                        struct watch_wish *wish, struct tl_error *error)
 {
     const struct tl_watch *spec = specs->list[watched->spec];
     bool executes = spec->access & TL_WATCH_X;
-    int result = find_range(spec, modules, watched, wish, error);
+    int result = find_range(spec, placed, watched, wish, error);
     if (result)
         return result;
     if (is_kernel(wish))
@@ -142,13 +142,34 @@ static int resolve_one(const struct watches *specs, const struct tl_modules *mod
 }
 
 /* A filter that cannot be is an error of the spec, with a place in it; that something is not there is none of these. */
-static int refuse(const struct tl_watch *spec, const struct tl_error *error, bool is_filter)
+static int refuse(const struct tl_watch *spec, const struct watched *watched, const struct tl_error *error,
+                  bool is_filter)
 {
     if (is_filter)
         complain_of(spec->text, error);
     else
-        complain("%s: %s", spec->text, error->text);
+        complain("%s: %s%s", spec->text, error->text, watched->places ? watched->places : "");
     return is_filter ? EXIT_USAGE : EXIT_FAILED;
+}
+
+/* One that is not to be here is passed by where programs are followed. */
+static void pass_by(const struct program_watches *program, const struct placed *placed, const struct watched *watched,
+                    const struct tl_error *error)
+{
+    const struct options *options = program->specs->options;
+    if (options->verbose || (watched->places && !program->told && !options->quiet))
+        complain("process %d: %s: %s%s", tl_remote_facts(placed->remote)->pid,
+                 program->specs->list[watched->spec]->text, error->text, watched->places ? watched->places : "");
+}
+
+/* Once for a spec; of each program with -v. */
+static void say_whose(const struct program_watches *program, const struct watched *watched)
+{
+    const struct options *options = program->specs->options;
+    bool is_first = !program->matched || !program->matched[watched->spec];
+    if (watched->tid && !program->told && !options->quiet && (is_first || options->verbose))
+        complain("%s: of thread %d; threads have copies of their own", program->specs->list[watched->spec]->text,
+                 watched->tid);
 }
 
 static int resolve(struct place_watch *place, struct placed *placed)
@@ -170,21 +191,22 @@ static int resolve(struct place_watch *place, struct placed *placed)
         *watched = (struct watched){.spec = i};
         *wish = (struct watch_wish){.addr = 0};
         program->count++;
-        int result = resolve_one(specs, &placed->modules, watched, wish, &error);
+        int result = resolve_one(specs, placed, watched, wish, &error);
         bool is_filter = result && spec->filter_column && error.column >= (int)spec->filter_column;
         if (result && (!program->matched || is_filter))
-            return refuse(spec, &error, is_filter);
+            return refuse(spec, watched, &error, is_filter);
         if (result) {
-            if (specs->options->verbose)
-                complain("process %d: %s: %s", tl_remote_facts(placed->remote)->pid, spec->text, error.text);
-            tl_variable_free(&watched->variable);
-            free(watched->code);
-            free(watched->strings);
+            pass_by(program, placed, watched, &error);
+            drop(watched);
             program->count--;
-        } else if (program->matched)
+            continue;
+        }
+        say_whose(program, watched);
+        if (program->matched)
             program->matched[i] = true;
     }
     place->wish_count = program->count;
+    program->told = true;
     return 0;
 }
 

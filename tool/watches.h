@@ -23,6 +23,8 @@ struct watched {
     const struct tl_datatype *type; /* of what is watched, or NULL; part of the variable's */
     struct tl_operation *code;      /* of the filter, or NULL */
     char *strings;
+    pid_t tid;    /* whose variable it is, where it is thread-local */
+    char *places; /* lines that tell where each thread has it, or NULL; not to be watched then */
 };
 
 struct program_watches {
@@ -31,6 +33,7 @@ struct program_watches {
     bool *matched; /* by spec: it named something somewhere; NULL: each has to name something here */
     struct watched *list;
     size_t count;
+    bool told;    /* what there is to say about them was said */
     bool is_lent; /* the list and the wishes are those of a fork parent */
 };
 
@@ -43,6 +46,11 @@ void program_watches_begin(struct program_watches *program, const struct watches
 /* The same for a fork child of another program's. */
 void program_watches_copy(struct program_watches *program, const struct program_watches *parent);
 void program_watches_free(struct program_watches *program); /* a zeroed one is allowed */
+
+/* Where a thread-local variable is (watched->variable, found already): sets its address, or watched->places. 0 or
+ * -errno. */
+int thread_variable_find(const struct tl_watch *spec, const struct placed *placed, struct watched *watched,
+                         struct tl_error *error);
 
 /* What to say where too few registers are free. */
 void watches_no_room(const struct program_watches *program, char *text, size_t size);

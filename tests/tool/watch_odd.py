@@ -172,7 +172,6 @@ def test_names_that_are_none():
     one_line(1, "no variable countr; did you mean counter", "countr")
     one_line(1, "nonesuch", "counter", "nonesuch")
     one_line(1, "conf", "conf.limits")
-    one_line(1, "thread-local", "of_thread")
     one_line(1, "function", "bump")
     one_line(1, "", "table[8]")
     assert run("watch", "countr", "--", "true").status == 1

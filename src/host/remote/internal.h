@@ -127,10 +127,7 @@ struct tl_remote {
     size_t area_size, pool_size;
     size_t area_room; /* of our side, which stays when the target's is gone */
 
-    struct tl_identity {
-        uint64_t fs_base;
-        pid_t tid;
-    } * known;
+    struct tl_identity *known;
     size_t known_count;
 
     bool reaped;

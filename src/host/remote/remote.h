@@ -119,4 +119,13 @@ int tl_remote_read(struct tl_remote *r, uint64_t addr, void *bytes, size_t size)
  * -ENOENT. */
 int tl_remote_thread(struct tl_remote *r, uint64_t fs_base, pid_t *tid);
 
+/* A thread, and its fs base: 0 while no C library has set up its thread-local memory. */
+struct tl_identity {
+    uint64_t fs_base;
+    pid_t tid; /* in our name space */
+};
+/* All threads as they are now, without what merely shares their memory; stops them for a moment. An array to free().
+ */
+int tl_remote_threads(struct tl_remote *r, struct tl_identity **threads, size_t *count, struct tl_error *error);
+
 #endif

@@ -123,3 +123,33 @@ int tl_remote_thread(struct tl_remote *r, uint64_t fs_base, pid_t *tid)
     *tid = known_as(r, fs_base);
     return *tid ? 0 : -ENOENT;
 }
+
+struct listing {
+    struct tl_identity *threads;
+    size_t count;
+    struct tl_error *error;
+};
+
+static int list_threads(struct tl_remote *r, void *argument)
+{
+    struct listing *l = argument;
+    int result = tl_stop(r, l->error);
+    if (result)
+        return result;
+    l->threads = calloc(r->task_count, sizeof *l->threads);
+    for (size_t i = 0; l->threads && i < r->task_count; i++) {
+        if (!r->tasks[i].outside)
+            l->threads[l->count++] = (struct tl_identity){r->tasks[i].regs.fs_base, r->tasks[i].tid};
+    }
+    tl_resume(r);
+    return l->threads ? 0 : tl_fail(l->error, -ENOMEM, "out of memory");
+}
+
+int tl_remote_threads(struct tl_remote *r, struct tl_identity **threads, size_t *count, struct tl_error *error)
+{
+    struct listing l = {.error = error};
+    int result = tl_patiently(r, list_threads, &l);
+    *threads = l.threads;
+    *count = l.count;
+    return result;
+}

@@ -38,7 +38,6 @@ struct conf conf = {.rate = 0.5, .name = "none"};
 uint64_t counter;
 static uint32_t hidden;
 long table[8];
-__thread int of_thread;
 _Alignas(64) char bytes[128];
 static volatile sig_atomic_t traps;
 static const char *self;
@@ -253,7 +252,6 @@ static void carry(char **words, int count)
     for (size_t i = 0; !strcmp(what, "access") && i < sizeof ways / sizeof *ways; i++)
         if (!strcmp(words[1], ways[i].name))
             ways[i].run();
-    of_thread += table[0] == 0;
     printf("%lu", (unsigned long)counter);
 }
 
