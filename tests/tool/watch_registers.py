@@ -61,6 +61,16 @@ def test_a_tool_that_is_killed_leaves_registers_to_the_next():
     program.quit()
 
 
+def test_registers_that_were_once_set_so_are_set_so_again():
+    program, begun = warmed()
+    attached(program, *(f"table[{i}]" for i in range(4))).stop().expect(0)
+    tool = Tool("watch", "--json", "-v", "counter", "-p", program.pid, ready="by debug registers")
+    program.ask("bump 5")
+    hits = tool.stop().expect(0, "a debugger has once set").watches()
+    assert [hit["new"] for hit in hits] == [begun + n + 1 for n in range(5)], hits
+    program.quit()
+
+
 def test_accesses_and_what_is_executed():
     program, _ = warmed()
     for spec, command, expected in (("mem:bytes+8/4:rw", "access read", 1), ("mem:bump:x", "bump 7", 7),
