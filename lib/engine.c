@@ -118,8 +118,11 @@ static int open_host(struct tl_error *error)
     int code = tl_self_open(own, sizeof own / sizeof *own, &engine.self, error);
     if (code)
         return code;
-    struct tl_call_platform platform = {
-        .peek = onhit_peek, .emulate = onhit_emulate, .errno_offset = (int64_t)((uintptr_t)&errno - onhit_fs_base())};
+    struct tl_call_platform platform = {.peek = onhit_peek,
+                                        .emulate = onhit_emulate,
+                                        .kernel = onhit_kernel,
+                                        .watch_alternate = onhit_watch_alternate,
+                                        .errno_offset = (int64_t)((uintptr_t)&errno - onhit_fs_base())};
     tl_call_setup(&platform);
     code = -pthread_atfork(before_fork, after_fork, in_child);
     if (code) {

@@ -43,3 +43,14 @@ bool onhit_peek(uint64_t addr, uint64_t *word)
         return tl_fault_load(addr, word);
     return tl_self_read(engine.self, addr, word, sizeof *word) == 0;
 }
+
+int64_t onhit_kernel(uint64_t number, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
+{
+    return tl_self_call((long)number, (long)a, (long)b, (long)c, (long)d, 0, 0);
+}
+
+void onhit_watch_alternate(uint64_t *end)
+{
+    if (engine.traps)
+        tl_broker_watch_stack(tl_self_broker(engine.self), onhit_fs_base(), end);
+}

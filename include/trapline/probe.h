@@ -10,7 +10,8 @@
  * loader or hold any lock. They run on a stack of the library's, with all registers kept, the vector registers
  * included. A handler may call whatever a signal handler may; what it calls is not probed in this time (such hits count
  * as missed), so that it may call probed functions too. It must come back: no longjmp, no exception out of it, no exit
- * of the thread.
+ * of the thread. Where a signal handler is hit on its alternate stack, the thread has no alternate stack while the
+ * probe's handler runs, so that no signal comes over what stands there.
  *
  * Several probes on one address run in the order in which they were registered.
  *

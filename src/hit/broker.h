@@ -144,6 +144,7 @@ struct tl_broker_thread {
     uint64_t handler_low; /* its stack ends here: with rsp below this the handler is over */
     uint64_t step;        /* the slot whose instruction is being stepped, or 0 */
     uint64_t step_flags;  /* TL_FLAG_TRAP if the program steps itself */
+    uint64_t stack_end;   /* address of a word that becomes ~0 when this thread sets another alternate stack, or 0 */
     struct tl_siginfo info;
 };
 
@@ -223,6 +224,9 @@ struct tl_broker_thread *tl_broker_thread(struct tl_broker *broker, uint64_t fs_
 /* Whether a load through any pointer may be made by tl_fault_load. If it is not known, the kernel is asked, once a
  * thread (`may_ask`: two syscalls), or the answer is no. */
 bool tl_broker_may_load(struct tl_broker *broker, uint64_t fs_base, bool may_ask);
+
+/* From now on *end becomes ~0 when the calling thread, of this fs base, sets another alternate signal stack. */
+void tl_broker_watch_stack(struct tl_broker *broker, uint64_t fs_base, uint64_t *end);
 
 /* The tables in force, or NULL; and look-ups in them: NULL where there is none. */
 const struct tl_broker_tables *tl_broker_tables(const struct tl_broker *broker);

@@ -183,3 +183,10 @@ bool tl_broker_may_load(struct tl_broker *broker, uint64_t fs_base, bool may_ask
         return true;
     return fs_base && may_ask && ask(broker, fs_base);
 }
+
+void tl_broker_watch_stack(struct tl_broker *broker, uint64_t fs_base, uint64_t *end)
+{
+    struct tl_broker_thread *thread = tl_thread_claim(broker, fs_base);
+    if (thread)
+        thread->stack_end = (uint64_t)(uintptr_t)end;
+}

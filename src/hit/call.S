@@ -16,6 +16,9 @@
  * At the end the record is given back first: what follows uses only the frame, which lies above everything that a signal
  * may put on the stack.
  *
+ * A hit on the program's alternate signal stack, or on a stack that lies below it, takes a closer look, since the kernel
+ * must not believe that that one is free while handlers run on another: see call_alternate.c.
+ *
  * While handlers run: rbx is the record, rbp the frame, r12 the list, r13 the program's rsp, r14 its flags as lahf and
  * seto give them, r15 as pushf does, or -1 to have them put back by popf.
  */
@@ -24,11 +27,12 @@
     .intel_syntax noprefix
     .section trapline_hit, "ax", @progbits
 
+    /* To whole cache lines: where in one the code begins costs as much as several of its instructions. */
     .macro hidden name
     .hidden \name
     .global \name
     .type \name, @function
-    .balign 16
+    .balign 64
 \name:
     .endm
 
@@ -152,8 +156,12 @@
     saved r14, FRAME_R14
     saved r15, FRAME_R15
     saved rip, FRAME_RIP
+    cmp rsp, [rbx + RECORD_ALTERNATE_END]
+    jb .Lbelow
+.Lswitch:
     mov rsp, rbx
     call [r12 + LIST_ENTER]
+.Lran:
     mov rsp, rbp
     test eax, eax
     jnz .Lresume
@@ -239,6 +247,36 @@
     mov rsp, [rsp + FRAME_RSP]
     ret
     restore_flags
+
+    /* On the alternate signal stack, or further below; or it is not known. */
+.Lbelow:
+    cmp rsp, [rbx + RECORD_ALTERNATE]
+    jae 1f
+    cmp qword ptr [rbx + RECORD_ALTERNATE_END], -1
+    jne .Lswitch
+1:  and rsp, -16
+    mov rdi, rbx
+    mov rsi, rbp
+    call tl_call_alternate_block
+    mov rdi, [r12 + LIST_ARGUMENT]
+    lea rsi, [rbp + FRAME_REGS]
+    test al, al
+    jz .Lswitch
+    mov rsp, rbx
+    mov rdi, rbx
+    call tl_call_alternate_give_up
+    mov rdi, [r12 + LIST_ARGUMENT]
+    lea rsi, [rbp + FRAME_REGS]
+    call [r12 + LIST_ENTER]
+    mov rdi, rbx
+    mov esi, eax
+    call tl_call_alternate_take_back
+    mov rsp, rbp
+    and rsp, -16
+    mov rdi, rbx
+    mov esi, eax
+    call tl_call_alternate_unblock
+    jmp .Lran
 
     /* The thread has no record; or it is busy with a hit; or was left so by one. */
 .Lbusy:

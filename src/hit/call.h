@@ -16,7 +16,7 @@
  * likewise
  *
  * Threads. Each thread that hits has a *record*: a stack for handlers, room for vector registers, and which list it is
- * in. Records are taken at a thread's first hit, without a system call; where none is left, its hits are missed.
+ * in. Records are taken at a thread's first hit; where none is left, its hits are missed.
  *
  * Taking lists out of use. A hit publishes its list in its record by a plain store, and looks again whether it is still
  * in force. So whoever has taken a list out of force, and has then had every running thread pass a full barrier
@@ -35,7 +35,9 @@
  * to.
  *
  * What a hit costs: little more than saving all registers by hand does. Keeping the vector state makes it about four
- * times that; in a thread that has ever used its x87 unit, about eleven times.
+ * times that; in a thread that has ever used its x87 unit, about eleven times. On an alternate signal stack a hit
+ * makes six system calls; a thread's first hit, and the one after it has set such a stack, make one, to know where it
+ * is (call_alternate.c).
  *
  * Limits. Tasks made by a raw clone with the C library's thread pointer unset must not hit; two tasks that run at once
  * with the same thread pointer count as one thread. AMX tiles are not kept. A handler on the program's stack
@@ -71,6 +73,10 @@ struct tl_call_platform {
     /* The same for instructions that transfer control, see src/hit/emulate.h; 0 or -EFAULT. NULL: post handlers of such
      * instructions do not run. */
     int (*emulate)(const struct tl_emulation *emulation, struct tl_regs *regs);
+    /* A system call; below 0: it has failed. NULL: the program has no alternate signal stacks. */
+    int64_t (*kernel)(uint64_t number, uint64_t a, uint64_t b, uint64_t c, uint64_t d);
+    /* From now on *end is to become ~0 when this thread sets another alternate signal stack. NULL: not seen. */
+    void (*watch_alternate)(uint64_t *end);
     int64_t
         errno_offset; /* from a thread's fs base to its errno, which handlers may change; 0: nothing is done for it */
 };

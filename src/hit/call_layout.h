@@ -45,6 +45,8 @@
 /* struct tl_call_record. The handlers' stack ends where it begins, so that both are in one cache line. */
 #define RECORD_FRAME 0
 #define RECORD_LIST 8
+#define RECORD_ALTERNATE 16 /* where the program's alternate signal stack begins, and ends */
+#define RECORD_ALTERNATE_END 24
 #define RECORD_ERRNO 32
 #define RECORD_MXCSR 36
 #define RECORD_IN_USE 40
@@ -52,7 +54,7 @@
 #define RECORD_ZMM 48 /* aligned to 64 */
 #define RECORD_K 2096
 #define RECORD_X87 2160 /* 512 bytes as fxsave writes them; aligned to 16 */
-#define RECORD_BYTES 2672
+#define RECORD_BYTES 2736
 #define X87_CONTROL RECORD_X87
 #define X87_STATUS (RECORD_X87 + 2)
 #define X87_TAGS (RECORD_X87 + 4) /* a bit for each register that is not empty */

@@ -10,6 +10,7 @@
 
 #include "hit/call.h"
 #include "hit/call_layout.h"
+#include "hit/signal.h"
 
 #define ON_HIT __attribute__((section("trapline_hit")))
 #define HIDDEN __attribute__((visibility("hidden")))
@@ -40,14 +41,18 @@ struct tl_call_frame {
 
 /* A thread's, at the top of its block; the stack for handlers lies below it. */
 struct tl_call_record {
-    struct tl_call_frame *frame;         /* of the hit that is under way, or NULL */
-    const struct tl_call_list *list;     /* of that hit, or of an earlier one if there is none */
-    const struct tl_call_action *action; /* whose handler runs, where the list runs dispatch */
-    uint64_t *owner;                     /* its place in the pool */
+    struct tl_call_frame *frame;       /* of the hit that is under way, or NULL */
+    const struct tl_call_list *list;   /* of that hit, or of an earlier one if there is none */
+    uint64_t alternate, alternate_end; /* see call_alternate.c */
     uint32_t saved_errno, mxcsr;
     uint32_t in_use; /* state components that had to be saved */
     uint32_t mxcsr_now;
-    uint8_t vectors[RECORD_BYTES - RECORD_ZMM];
+    uint8_t vectors[RECORD_X87 + 512 - RECORD_ZMM];
+    const struct tl_call_action *action; /* whose handler runs, where the list runs dispatch */
+    uint64_t *owner;                     /* its place in the pool */
+    struct tl_sigstack given_up;         /* what the program has for an alternate stack, while it has none… */
+    uint64_t has_given_up;               /* …which this says */
+    uint64_t mask, pad;                  /* what the program blocks, while all is blocked */
 };
 
 struct tl_call_pool {
@@ -75,6 +80,8 @@ SAME(offsetof(struct tl_call_list, argument), LIST_ARGUMENT);
 SAME(offsetof(struct tl_call_list, flags), LIST_FLAGS);
 SAME(offsetof(struct tl_call_record, frame), RECORD_FRAME);
 SAME(offsetof(struct tl_call_record, list), RECORD_LIST);
+SAME(offsetof(struct tl_call_record, alternate), RECORD_ALTERNATE);
+SAME(offsetof(struct tl_call_record, alternate_end), RECORD_ALTERNATE_END);
 SAME(offsetof(struct tl_call_record, saved_errno), RECORD_ERRNO);
 SAME(offsetof(struct tl_call_record, mxcsr), RECORD_MXCSR);
 SAME(offsetof(struct tl_call_record, in_use), RECORD_IN_USE);
@@ -100,6 +107,14 @@ HIDDEN void tl_vector_setup(void);
 
 /* A hit has found its thread's record busy, or none: the one that it may use, which is not busy now; or NULL. */
 HIDDEN struct tl_call_record *tl_call_claim(struct tl_call_record *record, const struct tl_call_frame *frame);
+/* A thread begins to use the record: what it has for an alternate stack is not known. */
+HIDDEN void tl_call_alternate_forget(struct tl_call_record *record);
+/* The steps by which a hit on the alternate stack has its handlers run, and comes back. See call_alternate.c. The last
+ * two return `resume`. */
+HIDDEN bool tl_call_alternate_block(struct tl_call_record *record, const struct tl_call_frame *frame);
+HIDDEN void tl_call_alternate_give_up(struct tl_call_record *record);
+HIDDEN int tl_call_alternate_take_back(struct tl_call_record *record, int resume);
+HIDDEN int tl_call_alternate_unblock(struct tl_call_record *record, int resume);
 /* Whether this thread was in a handler, or in what that has called, when it had these registers. A hit that is over,
  * but was left by a jump, ends here. */
 HIDDEN bool tl_call_is_inside(uint64_t rsp, uint64_t rbp);

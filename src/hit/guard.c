@@ -205,6 +205,10 @@ enum tl_guard_verdict tl_guard(struct tl_broker *broker, struct tl_hit_regs *reg
         return is_extended || is_a_set(regs->r[TL_R9]) ? tl_guard_wait(&caller, regs, call, 4, is_extended)
                                                        : TL_GUARD_PLAIN;
     }
+    case TL_SYS_SIGALTSTACK:
+        if (caller.thread && caller.thread->stack_end && regs->r[TL_RDI])
+            *(uint64_t *)caller.thread->stack_end = ~(uint64_t)0;
+        return TL_GUARD_PLAIN;
     case TL_SYS_CLONE:
         begin_thread(&caller, regs->r[TL_RDI], regs->r[TL_R8]);
         return TL_GUARD_PLAIN;

@@ -87,6 +87,7 @@ static ON_HIT struct tl_call_record *choose(enum choice choice, uint64_t base)
             if (change_owner(&pool->owners[i], owner, ours)) {
                 record->owner = &pool->owners[i];
                 record->frame = NULL;
+                tl_call_alternate_forget(record);
                 return record;
             }
         }

@@ -33,6 +33,7 @@ enum { PARTS_MAX = 8, PAGE = 4096 };
     X(127, word) /* rt_sigpending */                                                                                   \
     X(128, word) /* rt_sigtimedwait */                                                                                 \
     X(130, word) /* rt_sigsuspend */                                                                                   \
+    X(131, word) /* sigaltstack, where it is asked for */                                                              \
     X(158, word) /* arch_prctl */                                                                                      \
     X(270, word) /* pselect6 */                                                                                        \
     X(271, word) /* ppoll */                                                                                           \
@@ -237,18 +238,22 @@ static int add_site(struct finding *finding, const struct tl_system_call *call, 
     return 0;
 }
 
-static bool is_wanted(uint32_t number)
+static bool is_wanted(const struct tl_guards *guards, uint32_t number)
 {
+    enum { SIGALTSTACK = 131 };
+    if (number == SIGALTSTACK && !guards->stacks)
+        return false;
     return number < TL_GUARDED_END && tl_guarded_numbers[number / 64] >> number % 64 & 1;
 }
 
 /* A system call of the stretch, by the address of its bytes 0f 05. */
-static int find_call(struct stretch *stretch, uint64_t addr, struct tl_system_call *call, bool *found)
+static int find_call(struct finding *finding, uint64_t addr, struct tl_system_call *call, bool *found)
 {
+    struct stretch *stretch = &finding->stretch;
     if (!tl_is_system_call(stretch->ranges, stretch->sweeps, stretch->count, addr))
         return 0;
     *found = tl_straight_system_call(stretch->ranges, stretch->sweeps, stretch->count, addr, call);
-    if (*found && is_wanted(call->number))
+    if (*found && is_wanted(finding->guards, call->number))
         tl_straight_beginning(stretch->ranges, stretch->sweeps, stretch->count, call);
     int error = *found ? 0 : follow_numbers(stretch);
     for (size_t i = 0; i < stretch->call_count && !*found && !error; i++) {
@@ -265,13 +270,13 @@ static int look_at(struct finding *finding, uint64_t addr, uint64_t start)
     bool found = false;
     int error = read_stretch(finding, addr, start);
     if (!error)
-        error = find_call(&finding->stretch, addr, &call, &found);
+        error = find_call(finding, addr, &call, &found);
     if (error || !found)
         return error;
     finding->guards->seen++;
     if (!call.known)
         return add_site(finding, &call, TL_GUARD_ASK);
-    return is_wanted(call.number) ? add_site(finding, &call, TL_GUARD_KNOWN) : 0;
+    return is_wanted(finding->guards, call.number) ? add_site(finding, &call, TL_GUARD_KNOWN) : 0;
 }
 
 /* The first bytes 0f 05 of a segment at or behind `at`, or `size`. Found sixteen at a time: libc has two million. */

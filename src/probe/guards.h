@@ -29,6 +29,7 @@ struct tl_guards {
     size_t count, room;
     struct tl_site *leads; /* likewise: for some of the sites the instruction in front, if it has to be that */
     size_t lead_count, lead_room;
+    bool stacks;           /* before it is asked: sigaltstack as well; of use to handlers in C only */
     size_t seen;           /* system calls looked at; those that are known to be of no interest have no guard */
     uint64_t refused_addr; /* the first that needs a guard and cannot have one… */
     uint8_t refused;       /* …enum tl_why; TL_WHY_NONE: none */

@@ -38,6 +38,8 @@ def check_calls(objects):
         words = line.split("\t")
         if len(words) > 1 and not match:
             instruction = words[1]
+        elif match and re.match(r"(call|j\w+)\s+\*", instruction) and "GOT" not in match.group(1):
+            continue  # through a pointer that the symbol holds
         elif match and re.match(r"(call|j\w+)\s", instruction) and defined.get(match.group(2)) != SECTION:
             problems.append(f"{instruction.split()[0]} to {match.group(2)}, which is not in {SECTION}")
     return problems

@@ -86,7 +86,7 @@ static void compare(const char *path)
 {
     static struct call calls[CALLS_MAX];
     struct tl_module module = {.path = (char *)path};
-    struct tl_guards guards = {0};
+    struct tl_guards guards = {.stacks = true};
     struct tl_error error;
     size_t count = objdump(path, calls), found = 0, asking = 0, unguarded = 0, restorers = 0;
     if (tl_object_open(path, NULL, &module.object, &error)) {

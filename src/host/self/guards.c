@@ -51,6 +51,7 @@ static int refuse(const struct tl_modules *modules, uint64_t addr, enum tl_why w
 static int find(struct tl_self *self, const struct tl_modules *modules, struct tl_guarding *g, struct tl_error *error)
 {
     struct tl_guards *guards = &g->guards;
+    guards->stacks = true;
     g->modules = calloc(modules->count + 1, sizeof *g->modules);
     int result = g->modules ? 0 : -ENOMEM;
     for (size_t i = 0; i < modules->count && result == 0; i++) {
