@@ -323,6 +323,11 @@ int batch_register(struct entry **entries, size_t count, size_t *failed, struct 
         return code;
     struct draft draft;
     code = draft_make(&draft, entries, count, error);
+    if (draft.in_the_way) { /* rare: somebody has changed the flags */
+        draft_free(&draft);
+        reclaim(true);
+        code = draft_make(&draft, entries, count, error);
+    }
     if (!code)
         code = carry_out(&draft);
     *failed = draft.failed;

@@ -154,6 +154,13 @@ static bool has_room(const struct site *site)
     return true;
 }
 
+/* Whether a site that nobody uses is reached as it is wanted now: by no trap where it was planned for one only. */
+static bool is_reached_well(const struct site *site, uint32_t tactics)
+{
+    bool might_be_better = site->plan.tactic == TL_TACTIC_INT3 && tactics & ~site->tactics && !site->plan.step_at;
+    return 1u << site->plan.tactic & tactics && !might_be_better;
+}
+
 /* Whether a site that is there serves. */
 static enum tl_why serves(const struct site *site, const struct site *studied, const struct demand *demand,
                           const struct tl_site *now, bool *serves)
@@ -162,7 +169,7 @@ static enum tl_why serves(const struct site *site, const struct site *studied, c
         (demand->post && uses(site, ROLE_TAIL_IF, false)) || (demand->may_stay && uses(site, ROLE_PROBE, true));
     *serves = !(studied->has_after && !site->has_after) && now->text_length == site->plan.text_length &&
               !memcmp(now->text, site->plan.text, site->plan.jump_length ? TL_INSN_MAX : site->plan.own_length) &&
-              has_room(site) && (site->user_count || 1u << site->plan.tactic & studied->tactics);
+              has_room(site) && (site->user_count || is_reached_well(site, studied->tactics));
     /* One with a breakpoint in its trampoline cannot be replaced: its traps have to stay known. */
     if (conflict || (!*serves && site->plan.step_at))
         return TL_WHY_CONFLICT;
@@ -185,6 +192,8 @@ static struct site *provide(struct draft *draft, const struct tl_site *text, con
     *why = study(fresh, demand);
     if (*why == TL_WHY_NONE && old)
         *why = serves(old, fresh, demand, text, &there);
+    if (old && !old->user_count && !is_reached_well(old, fresh->tactics))
+        draft->in_the_way = true;
     if (*why != TL_WHY_NONE || (there && !add_stay(old, demand)) || (!there && !add_stay(fresh, demand))) {
         site_free(fresh);
         return NULL;

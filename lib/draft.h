@@ -30,6 +30,7 @@ struct draft {
     size_t idle_count;
     struct site **live; /* in the text */
     size_t live_count;
+    bool in_the_way; /* a dormant site is reached otherwise than is wanted now, and may take up the room for that */
     size_t failed;
     struct tl_error *error;
 };

@@ -227,6 +227,8 @@ void reclaim(bool all);
 extern const char __start_trapline_text[], __stop_trapline_text[];
 extern const char __start_trapline_hit[], __stop_trapline_hit[];
 
+/* Whether this is an address in the library's own code. */
+bool is_own(uint64_t addr);
 /* TL_WHY_NONE, or why nothing may be probed there. */
 enum tl_why forbidden(const struct where *where);
 

@@ -18,11 +18,15 @@ static const struct {
     {"__unmapself", TL_WHY_NO_STACK}, /* a thread's end in musl */
 };
 
+bool is_own(uint64_t addr)
+{
+    return (addr >= (uintptr_t)__start_trapline_text && addr < (uintptr_t)__stop_trapline_text) ||
+           (addr >= (uintptr_t)__start_trapline_hit && addr < (uintptr_t)__stop_trapline_hit);
+}
+
 enum tl_why forbidden(const struct where *where)
 {
-    if (where->addr >= (uintptr_t)__start_trapline_text && where->addr < (uintptr_t)__stop_trapline_text)
-        return TL_WHY_FORBIDDEN;
-    if (where->addr >= (uintptr_t)__start_trapline_hit && where->addr < (uintptr_t)__stop_trapline_hit)
+    if (is_own(where->addr))
         return TL_WHY_FORBIDDEN;
     for (size_t i = 0; i < engine.guard_count; i++)
         if (engine.guards[i]->addr == where->addr)

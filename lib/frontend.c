@@ -34,6 +34,8 @@ int frontend_register(const struct frontend *frontend, void *const *structs, siz
                       struct tl_error *error)
 {
     size_t bad = count;
+    if (failed)
+        *failed = count;
     if (!structs && count)
         return tl_fail(error, -EINVAL, "no list: NULL");
     struct entry **entries = calloc(count + 1, sizeof(struct entry *));
@@ -57,6 +59,8 @@ int frontend_register(const struct frontend *frontend, void *const *structs, siz
 int frontend_unregister(const struct frontend *frontend, void *const *structs, size_t count, size_t *failed)
 {
     size_t bad = count;
+    if (failed)
+        *failed = count;
     if (!structs && count)
         return -EINVAL;
     int code = engine_enter();

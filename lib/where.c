@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "engine.h"
 #include "symbol/maps.h"
 
 /* The first address that is not a program's. */
@@ -90,14 +91,18 @@ static int by_address(const struct modules *modules, uint64_t addr, struct where
 
 struct search {
     const char *symbol;
+    uint64_t bias;
     const struct tl_function *found;
 };
 
-/* A global one before a local one; of equals the first. */
+/* A global one before a local one; of equals the first. What the library calls its own functions is nobody's matter: in
+ * a program that it is linked into statically, its `accept` would come before the C library's. */
 static int choose(void *context, const struct tl_function *function)
 {
     struct search *search = context;
     if (!function->name || strcmp(function->name, search->symbol) != 0 || function->kind == TL_FUNCTION_PART)
+        return 0;
+    if (!function->global && is_own(function->addr + search->bias))
         return 0;
     if (!search->found || (function->global && !search->found->global))
         search->found = function;
@@ -115,6 +120,7 @@ static int by_symbol(const struct modules *modules, const struct wanted *wanted,
     const struct tl_module *module = NULL;
     for (; at >= 0 && !search.found; at = tl_modules_find(&modules->loaded, wanted->module, (size_t)at + 1)) {
         module = &modules->loaded.modules[at];
+        search.bias = module->bias;
         if (module->object)
             tl_object_match(module->object, wanted->symbol, choose, &search);
     }

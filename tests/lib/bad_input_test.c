@@ -95,6 +95,14 @@ static void symbols(void **state)
     refused(&probe, -ENOENT, "a pattern");
     probe.symbol = "";
     refused(&probe, -ENOENT, "an empty name");
+    static const char *const names[] = {"accept",
+                                        "sigprocmask"}; /* functions of the library's own are called so, too */
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        probe = good();
+        probe.symbol = names[i];
+        kit_register(&probe);
+        kit_unregister(&probe);
+    }
     probe = good();
     probe.module = "libnothing.so";
     refused(&probe, -ENOENT, "no such module");
@@ -204,6 +212,9 @@ static void batches_name_the_one_that_fails(void **state)
         assert_int_equal(tl_probe_unregister(&probes[i]), -ENOENT);
     assert_int_equal(kit_text_sum(kit_add_entry, 16), text);
     assert_int_equal(tl_probes_register(NULL, 2, &failed, NULL), -EINVAL);
+    assert_int_equal(failed, 2);
+    assert_int_equal(tl_probes_unregister(NULL, 7, &failed), -EINVAL);
+    assert_int_equal(failed, 7);
     assert_int_equal(tl_probes_register(NULL, 0, &failed, NULL), 0);
     list[3] = &probes[3];
     assert_int_equal(tl_probes_register(list, 3, &failed, NULL), 0);

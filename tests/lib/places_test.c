@@ -201,12 +201,41 @@ static void one_after_the_other(void **state)
     assert_true(executable() < before + 500);
 }
 
+/* Where it can be reached without a trap it is, whatever was asked for there before: nothing of that is in the way. */
+static void a_trap_once_is_no_trap_for_good(void **state)
+{
+    static const uint64_t flags[] = {0, TL_PROBE_INT3, 0, TL_PROBE_INT3, TL_PROBE_JUMP};
+    const char *first = NULL, *tactic;
+    unsigned jumps = 0;
+    (void)state;
+    for (unsigned offset = 0; offset < 40; offset++)
+        for (unsigned i = 0; i < sizeof flags / sizeof *flags; i++) {
+            struct tl_probe probe = {
+                .size = sizeof probe, .flags = flags[i], .symbol = "kit_switch", .offset = offset, .pre = count_pre};
+            int code = tl_probe_register(&probe, NULL);
+            if (!i && code)
+                break; /* no instruction */
+            if (!code)
+                assert_int_equal(tl_probe_place(&probe, NULL, &tactic), 0);
+            if (!i)
+                first = tactic;
+            if (flags[i] == TL_PROBE_INT3)
+                assert_string_equal(tactic, "int3");
+            else if (strcmp(first, "int3") != 0 || !code)
+                assert_string_equal(code ? "refused" : tactic, first);
+            jumps += flags[i] == TL_PROBE_JUMP && !code;
+            if (!code)
+                kit_unregister(&probe);
+        }
+    assert_true(jumps > 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         BOTH_WAYS(each_instruction_of_ours),    BOTH_WAYS(each_instruction_of_a_library_function),
         BOTH_WAYS(ten_thousand_at_once),        BOTH_WAYS(one_after_the_other),
-        cmocka_unit_test(thousands_one_by_one),
+        cmocka_unit_test(thousands_one_by_one), cmocka_unit_test(a_trap_once_is_no_trap_for_good),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
