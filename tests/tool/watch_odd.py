@@ -146,6 +146,19 @@ def test_registers_that_others_hold_are_named():
     program.quit()
 
 
+def test_registers_that_a_debugger_has_left_behind_are_used():
+    program = Program("watched")
+    # With a seccomp filter that refuses perf events, ptrace sets the registers, as debuggers do.
+    first = Tool("watch", "counter", "hidden", "-p", program.pid, ready="by debug registers", before=[target("forbid"), "298"])
+    first.stop().expect(0)
+    with Untouched(program.pid):
+        tool = attached(program, "-v", "counter", "hidden", "conf.limit")
+        program.ask("bump 3")
+        done = tool.stop().expect(0, "a debugger has once set")
+        assert len(done.watches("counter")) == 3, done.out
+    program.quit()
+
+
 HOLDER = r"""
 import ctypes, struct, sys
 libc = ctypes.CDLL(None, use_errno=True)

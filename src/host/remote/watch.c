@@ -184,20 +184,11 @@ static int arm_all(struct tl_watching *w, const struct tl_watching_means *means,
     return result;
 }
 
-/* A register that a debugger has once set stays the kernel's for debuggers until its thread ends, though it be free:
- * events do not get it, ptrace does. Only where all four are gone is it tried: what ptrace gets anew is lost to events.
- */
-static int try_as_debugger(struct tl_watching *w, struct tl_watching_room *room, struct tl_error *error)
+/* A register that ptrace has ever set stays with ptrace until its thread ends, though it is off. Whether events have met
+ * such, and ptrace has enough with them. It is not tried for nothing: what it takes it keeps. */
+static bool are_left_behind(const struct tl_watching *w, const struct tl_watching_room *room)
 {
-    struct tl_watching_room ignored_room = {0};
-    struct tl_error ignored;
-    if (arm_all(w, &tl_watching_by_registers, &ignored_room, &ignored))
-        return -ENOSPC;
-    *room = (struct tl_watching_room){0};
-    if (error)
-        *error = (struct tl_error){0};
-    snprintf(w->why, sizeof w->why, "the kernel keeps registers for debuggers that a debugger has once set");
-    return 0;
+    return room->left_behind && tl_watching_are_admitted(w, room->free + room->left_behind);
 }
 
 static int begin(struct tl_watching *w, struct tl_watching_room *room, struct tl_error *error)
@@ -206,11 +197,13 @@ static int begin(struct tl_watching *w, struct tl_watching_room *room, struct tl
     int result = arm_all(w, &tl_watching_by_events, room, error);
     bool is_forbidden = result == -EACCES || result == -EPERM || result == -ENOSYS;
     bool is_unknown = result == -E2BIG || result == -EINVAL || result == -EOPNOTSUPP; /* to an old kernel */
-    if (result == -ENOSPC && room->free == 0 && (w->spot_count <= TL_HWBP_REGISTERS || w->options.multiplex))
-        return try_as_debugger(w, room, error);
-    if (!is_forbidden && !is_unknown)
+    bool is_ptraces = result == -ENOSPC && are_left_behind(w, room);
+    if (!is_forbidden && !is_unknown && !is_ptraces)
         return result;
-    snprintf(w->why, sizeof w->why, "perf events are not to be had (%s)", strerror(-result));
+    if (is_ptraces)
+        snprintf(w->why, sizeof w->why, "the kernel keeps registers for debuggers that a debugger has once set");
+    else
+        snprintf(w->why, sizeof w->why, "perf events are not to be had (%s)", strerror(-result));
     return arm_all(w, &tl_watching_by_registers, room, error);
 }
 

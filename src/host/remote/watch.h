@@ -35,7 +35,8 @@ struct tl_watching_options {
 struct tl_watching_room {
     unsigned needed;    /* registers for all spots at once */
     unsigned free;      /* the fewest that are free in any of the threads */
-    unsigned by_ptrace; /* in that thread, of those that are not: set by a debugger */
+    unsigned by_ptrace; /* in that thread, of those that are not: set by a debugger, now or once */
+    unsigned left_behind; /* of these: once. The kernel keeps them, for ptrace alone */
     unsigned by_others; /* … and held by perf events that are not ours */
     pid_t tid;          /* that thread, in our name space */
 };

@@ -61,13 +61,12 @@ static int set_register(pid_t tid, unsigned k, const struct tl_watching_spot *sp
     return result ? result : poke(tid, CONTROL, control | fields);
 }
 
+/* The address stays: it tells that the kernel has an event behind the register. */
 static int clear_register(pid_t tid, unsigned k)
 {
     uint64_t control;
     int result = peek(tid, CONTROL, &control);
-    if (result == 0)
-        result = poke(tid, CONTROL, control & ~fields_of(k));
-    return result ? result : poke(tid, k, 0);
+    return result ? result : poke(tid, CONTROL, control & ~fields_of(k));
 }
 
 /* The register of a thread that is carrier k: those that somebody else has set are left out. -1: there are too few. */
@@ -82,8 +81,7 @@ static int register_of(const struct tl_watching_thread *thread, unsigned k)
 struct job {
     struct tl_watching *w;
     struct tl_watching_thread *thread;
-    unsigned number, *free;
-    uint64_t value;
+    unsigned number, *free, *set, *left;
     struct tl_error *error;
 };
 
@@ -213,23 +211,29 @@ void tl_clear_registers(struct tl_remote *r, const struct tl_record *record)
 static int on_look(struct tl_remote *r, void *argument)
 {
     struct job *job = argument;
+    pid_t tid = job->thread->tid;
+    uint64_t control, addr;
     (void)r;
-    return peek(job->thread->tid, CONTROL, &job->value);
+    int result = peek(tid, CONTROL, &control);
+    *job->set = *job->left = 0;
+    for (unsigned k = 0; k < TL_HWBP_REGISTERS && result == 0; k++) {
+        bool is_ours = job->thread->mine >> k & 1;
+        result = peek(tid, k, &addr);
+        *job->set += result == 0 && is_enabled(control, k) && !is_ours;
+        *job->left += result == 0 && !is_enabled(control, k) && addr;
+    }
+    return result;
 }
 
-unsigned tl_watching_set_by_ptrace(struct tl_watching *w, pid_t tid)
+unsigned tl_watching_set_by_ptrace(struct tl_watching *w, pid_t tid, unsigned *left)
 {
     struct tl_watching_thread thread = {.tid = tid};
-    const struct tl_watching_thread *known = NULL;
-    struct job job = {.w = w, .thread = &thread};
     unsigned set = 0;
+    struct job job = {.w = w, .thread = &thread, .set = &set, .left = left};
     for (size_t i = 0; i < w->thread_count; i++)
         if (w->threads[i].tid == tid)
-            known = &w->threads[i];
-    if (tl_on_tracer(w->r, on_look, &job))
-        return 0;
-    for (unsigned k = 0; k < TL_HWBP_REGISTERS; k++)
-        set += is_enabled(job.value, k) && !(known && known->mine >> k & 1);
+            thread.mine = w->threads[i].mine;
+    tl_on_tracer(w->r, on_look, &job);
     return set;
 }
 

@@ -43,10 +43,14 @@ bool tl_watching_are_admitted(const struct tl_watching *w, unsigned free)
 int tl_watching_tell_room(struct tl_watching *w, pid_t tid, unsigned free, struct tl_watching_room *room,
                           struct tl_error *error)
 {
-    unsigned by_ptrace = tl_watching_set_by_ptrace(w, tid), taken = TL_HWBP_REGISTERS - free;
+    unsigned left, by_ptrace = tl_watching_set_by_ptrace(w, tid, &left), taken = TL_HWBP_REGISTERS - free;
+    if (w->means->kind == TL_WATCH_BY_REGISTERS)
+        left = 0; /* these are free */
+    by_ptrace += left;
     *room = (struct tl_watching_room){.needed = w->spot_count,
                                       .free = free,
                                       .by_ptrace = by_ptrace < taken ? by_ptrace : taken,
+                                      .left_behind = left < taken ? left : taken,
                                       .by_others = by_ptrace < taken ? taken - by_ptrace : 0,
                                       .tid = tid};
     return tl_fail(error, -ENOSPC, "%u debug registers are needed, and %u of %u are free in thread %d", room->needed,

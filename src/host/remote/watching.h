@@ -80,7 +80,7 @@ int tl_watching_tell_room(struct tl_watching *w, pid_t tid, unsigned free, struc
                           struct tl_error *error);
 /* Add what was counted since the last look. */
 void tl_watching_read_events(struct tl_watching *w);
-/* How many registers of a thread, stopped, a debugger has set. */
-unsigned tl_watching_set_by_ptrace(struct tl_watching *w, pid_t tid);
+/* How many registers of a thread, stopped, a debugger has set. *left: how many more it had set, and the kernel keeps. */
+unsigned tl_watching_set_by_ptrace(struct tl_watching *w, pid_t tid, unsigned *left);
 
 #endif
