@@ -81,11 +81,14 @@ enum {
     TL_HIT_FS_SELF = 1u << 5 /* without TL_HIT_FSGSBASE: fs:0 holds the fs base in every thread, and is read for it */
 };
 
+/* Where C libraries keep a thread's tid, from the fs base. */
+enum { TL_TID_GLIBC = 0x2d0, TL_TID_MUSL = 0x30 };
+
 struct tl_hit_control {
     uint64_t magic;
     uint32_t flags;
     uint32_t pid;        /* of the target in its own pid namespace, for process_vm_readv on itself */
-    int32_t tid_offset;  /* where the C library keeps a thread's tid, from the fs base; INT32_MIN: unknown */
+    int32_t tid_offset;  /* where the C library keeps a thread's tid, from the fs base; INT32_MIN: unknown yet */
     uint32_t lane_count; /* all lanes */
     uint32_t lane_shift; /* 1 << lane_shift of them, less than lane_count, belong to threads */
     uint32_t site_count, action_count, operation_count, strings_size;

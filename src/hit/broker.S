@@ -39,6 +39,7 @@
 #define RT_SIGPROCMASK 14
 #define SIGRETURN 15
 #define GETPID 39
+#define GETTID 186
 #define EINTR 4
 
     .intel_syntax noprefix
@@ -239,6 +240,12 @@ function tl_ask_process
     syscall
     ret
     .size tl_ask_process, . - tl_ask_process
+
+function tl_ask_thread
+    mov eax, GETTID
+    syscall
+    ret
+    .size tl_ask_thread, . - tl_ask_thread
 
 /* Where an access from here to tl_fault_end faults, the broker goes on at tl_fault_end, which returns what is in rax. By
  * bytes: the program may have set AC. */

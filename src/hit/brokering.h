@@ -41,7 +41,7 @@ enum { TL_EPERM = 1, TL_EFAULT = 14, TL_ENOSYS = 38 };
 
 /* broker.S */
 TL_HERE int64_t tl_kernel(uint64_t number, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e, uint64_t f);
-TL_HERE uint64_t tl_ask_mask(void), tl_ask_process(void);
+TL_HERE uint64_t tl_ask_mask(void), tl_ask_process(void), tl_ask_thread(void);
 TL_HERE bool tl_notify(uint64_t notifier, uint64_t context, const struct tl_notification *notification);
 extern TL_HERE const char tl_fault_begin[], tl_fault_end[];
 extern TL_HERE const char tl_guard_drowsy[], tl_guard_awake[];

@@ -3,6 +3,7 @@
  * A hit: find a lane, do each action of the site in order, leave. The commonest kind, one event of some registers, goes
  * a shorter way.
  */
+#include "hit/brokering.h"
 #include "hit/event.h"
 
 static inline uint64_t fs_base(uint32_t flags)
@@ -15,20 +16,44 @@ static inline uint64_t fs_base(uint32_t flags)
     return base;
 }
 
+/* Whether this thread's id stands there. */
+static bool has_tid(const struct tl_hit_control *area, uint64_t base, int32_t offset, uint32_t tid)
+{
+    uint32_t there = 0;
+    return tl_memory_read(area, base, base + (uint64_t)(int64_t)offset, &there, sizeof there) == sizeof there &&
+           there == tid;
+}
+
+/* A program that makes its thread blocks itself, as static ones do, had none when the tool looked. Where this thread's
+ * id stands in one of the usual places, and in no other, that is the place. */
+static void learn_tid_offset(struct tl_hit_control *area, uint64_t base)
+{
+    if (area->flags & TL_HIT_NO_MEMORY) /* the kernel is not to be asked */
+        return;
+    uint32_t tid = (uint32_t)tl_ask_thread();
+    bool is_glibc = has_tid(area, base, TL_TID_GLIBC, tid), is_musl = has_tid(area, base, TL_TID_MUSL, tid);
+    if (is_glibc != is_musl)
+        __atomic_store_n(&area->tid_offset, is_glibc ? TL_TID_GLIBC : TL_TID_MUSL, __ATOMIC_RELAXED);
+}
+
 /* Whether a C library's thread block stands at `base`: its first word is its own address. */
-static bool is_thread_block(const struct tl_hit_control *area, uint64_t base)
+static bool is_thread_block(struct tl_hit_control *area, uint64_t base)
 {
     uint64_t self = 0;
     uint32_t tid;
-    if (base % 8 || area->tid_offset == INT32_MIN)
+    if (base % 8)
         return false;
     if (area->flags & TL_HIT_NO_MEMORY && !area->broker) /* then the kernel cannot be asked what is there */
-        return *(const volatile uint64_t *)base == base;
-    return tl_memory_read(area, base, base, &self, sizeof self) == sizeof self && self == base &&
+        return area->tid_offset != INT32_MIN && *(const volatile uint64_t *)base == base;
+    if (tl_memory_read(area, base, base, &self, sizeof self) != sizeof self || self != base)
+        return false;
+    if (area->tid_offset == INT32_MIN)
+        learn_tid_offset(area, base);
+    return area->tid_offset != INT32_MIN &&
            tl_memory_read(area, base, base + (uint64_t)(int64_t)area->tid_offset, &tid, sizeof tid) == sizeof tid;
 }
 
-static __attribute__((noinline)) void look_at_thread_block(const struct tl_hit_control *area, struct tl_lane *lane,
+static __attribute__((noinline)) void look_at_thread_block(struct tl_hit_control *area, struct tl_lane *lane,
                                                            uint64_t base)
 {
     lane->known = is_thread_block(area, base) ? base : ~base;
@@ -39,7 +64,7 @@ static inline uint64_t noted_tid(const struct tl_hit_control *area, uint64_t bas
     return *(const volatile uint32_t *)(base + (uint64_t)(int64_t)area->tid_offset);
 }
 
-static inline uint64_t thread_id(const struct tl_hit_control *area, struct tl_lane *lane, uint64_t base)
+static inline uint64_t thread_id(struct tl_hit_control *area, struct tl_lane *lane, uint64_t base)
 {
     if (!base)
         return 0;
@@ -76,7 +101,10 @@ static __attribute__((noinline)) void act(struct tl_hit_control *area, struct tl
     hit.tsc = tsc;
     hit.watched = watched;
     hit.fs_base = fs_base(area->flags);
-    hit.tid_site = thread_id(area, lane, hit.fs_base) | (uint64_t)index << 32;
+    uint64_t tid = thread_id(area, lane, hit.fs_base);
+    if (watched && !tid) /* a signal has been taken for it: what is a system call */
+        tid = tl_ask_thread();
+    hit.tid_site = tid | (uint64_t)index << 32;
     __atomic_store_n(&lane->progress, 0, __ATOMIC_RELAXED);
     for (; action != end; action++) {
         tl_lane_progress(lane, lane->progress >> TL_PROGRESS_SHIFT,

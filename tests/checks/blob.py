@@ -27,11 +27,11 @@ VECTOR = re.compile(r"%(?:[xyz]mm\d+|mm[0-7]|st\b|k[0-7]\b|bnd\d|tmm\d)")
 STATE = re.compile(r"^(?:f(?!s$)[a-z0-9]+|emms|femms|vzero\w+|v?ldmxcsr|v?stmxcsr|xsave\w*|xrstor\w*|tilerelease|"
                    r"ldtilecfg|sttilecfg|maskmov\w*|vmaskmov\w*)$")
 ENTRIES = re.compile(r"^(?:syscall|sysenter|int\d?|into|int1|hlt|in|out|ins\w|outs\w|cli|sti|iret\w?|sysret\w?|sysexit\w?)$")
-# The functions that may hold a system call, one each: on a hit, reading the program's memory, or asking whether that can
-# do without; the broker and the guards.
-MAY_CALL = {"copy", "tl_ask_mask", "tl_ask_process", "tl_kernel", "tl_broker_entry", "tl_broker_restorer", "tl_guard_drowsy"}
+# The functions that may hold a system call, one each: on a hit, reading the program's memory, asking whether that can do
+# without, or who a thread is; the broker and the guards.
+MAY_CALL = {"copy", "tl_ask_mask", "tl_ask_process", "tl_ask_thread", "tl_kernel", "tl_broker_entry", "tl_broker_restorer", "tl_guard_drowsy"}
 # On a hit, from here on, only these may be reached.
-HIT, ON_A_HIT = {"tl_blob_enter", "tl_blob_claim"}, {"copy", "tl_ask_mask", "tl_ask_process"}
+HIT, ON_A_HIT = {"tl_blob_enter", "tl_blob_claim"}, {"copy", "tl_ask_mask", "tl_ask_process", "tl_ask_thread"}
 RELATIVE = {"R_X86_64_PC32", "R_X86_64_PLT32", "R_X86_64_PC64", "R_X86_64_PC8", "R_X86_64_PC16"}
 
 

@@ -21,7 +21,7 @@ TARGETS = os.path.abspath(sys.argv[2])
 PATIENCE = 60  # seconds after which something that does not come is taken to hang
 NOBODY = 65534
 WORK = tempfile.mkdtemp(prefix="trapline-test-")
-optional = {"sleeper-musl", "sleeper-go", "throws"}
+optional = {"sleeper-musl", "tids-musl", "sleeper-go", "throws"}
 started = []
 
 

@@ -172,4 +172,26 @@ def test_fetching_from_threads_disturbs_none():
     assert all(hit["args"]["s"] is not None for hit in done.hits())
 
 
+def tell_their_ids(program):
+    """Its threads come one after the other, with the same thread block: who is who is known all the same."""
+    done = run_with_file("trace", "--json", "-e", "is_here own=$arg1", "--", target(program), 20).expect(0)
+    assert len(done.hits()) == 21 and all(hit["tid"] == hit["args"]["own"] for hit in done.hits()), done.out
+    done = run_with_file("trace", "--json", "-e", "is_here own=$arg1 if own == tid", "--", target(program), 20).expect(0)
+    assert len(done.hits()) == 21, done.out
+    done = run_with_file("watch", "--json", "last", "--", target(program), 20).expect(0)
+    assert len(done.watches()) == 21 and all(hit["tid"] == hit["new"] for hit in done.watches()), done.out
+
+
+def test_threads_are_known_by_their_ids():
+    tell_their_ids("tids")
+
+
+def test_threads_of_static_programs_are_known_by_their_ids():
+    tell_their_ids("tids-static")
+
+
+def test_threads_of_musl_programs_are_known_by_their_ids():
+    tell_their_ids("tids-musl")
+
+
 main(globals())

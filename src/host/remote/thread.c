@@ -3,13 +3,14 @@
  * Who is who among the threads. Code on a hit knows a thread by its fs base; people know it by its tid. The C library
  * keeps the tid at a fixed distance from the fs base, and that distance is found by looking, not by knowing versions.
  */
+#include "hit/abi.h"
 #include "host/remote/internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { BEFORE = 1024, AFTER = 4096, WORDS = (BEFORE + AFTER) / 4, GLIBC_TID = 0x2d0, MUSL_TID = 0x30 };
+enum { BEFORE = 1024, AFTER = 4096, WORDS = (BEFORE + AFTER) / 4 };
 
 static void remember(struct tl_remote *r)
 {
@@ -40,10 +41,10 @@ static int32_t choose(const bool candidate[WORDS], size_t threads)
 {
     size_t found = 0;
     int32_t only = INT32_MIN;
-    if (candidate[(BEFORE + GLIBC_TID) / 4])
-        return GLIBC_TID;
-    if (candidate[(BEFORE + MUSL_TID) / 4])
-        return MUSL_TID;
+    if (candidate[(BEFORE + TL_TID_GLIBC) / 4])
+        return TL_TID_GLIBC;
+    if (candidate[(BEFORE + TL_TID_MUSL) / 4])
+        return TL_TID_MUSL;
     for (size_t i = 0; i < WORDS; i++) {
         if (candidate[i]) {
             found++;
