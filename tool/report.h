@@ -36,6 +36,13 @@ struct watch_share {
     uint64_t asked_ns;
 };
 
+/* The last change of a spot that was seen on the occasion of another one's signal. */
+struct seen_beside {
+    bool is_left;  /* whoever made it is still to claim it */
+    bool is_early; /* the claim has come first, about `new` */
+    uint64_t old, new;
+};
+
 /* One program with probes or watches in it, as long as its events are read. */
 struct source {
     struct source *next;
@@ -43,9 +50,9 @@ struct source {
     const struct placed *placed;
     struct tl_reader *reader;
     struct tl_tasks *tasks;
-    struct stacks *stacks;                 /* NULL: none asked for */
-    const struct program_watches *watches; /* NULL: probes; otherwise there are stacks, and: */
-    bool left_to_claim[TL_WATCH_SPOTS];    /* by spot: the last change that was seen beside it */
+    struct stacks *stacks;                     /* NULL: none asked for */
+    const struct program_watches *watches;     /* NULL: probes; otherwise there are stacks, and: */
+    struct seen_beside beside[TL_WATCH_SPOTS]; /* by spot */
     struct code *code;
     bool takes_turns;
     struct watch_share shares[TL_WATCH_SPOTS]; /* by watch, where they take turns */

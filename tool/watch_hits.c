@@ -20,8 +20,9 @@ struct hit {
     const struct watch_spot *spot;
     uint64_t rip, ip;
     bool late;
-    const struct tl_datatype *type; /* of what is shown */
-    uint64_t at;                    /* … and where in the spot that is */
+    const struct seen_beside *values; /* instead of the record's; or NULL */
+    const struct tl_datatype *type;   /* of what is shown */
+    uint64_t at;                      /* … and where in the spot that is */
     char name[NAME_MAX_SHOWN], old[VALUE_MAX], new[VALUE_MAX];
 };
 
@@ -65,20 +66,47 @@ static bool may_be_accessor(const struct hit *hit)
                                                         hit->spot->addr, hit->spot->length);
 }
 
-/* Of a change that is told twice, by two threads, one is to be shown. */
-static bool is_shown(const struct hit *hit, uint64_t how)
+/* The value before or behind the access. */
+static bool value_of(const struct hit *hit, unsigned number, uint64_t *value)
 {
-    bool *is_left = &hit->source->left_to_claim[hit->record->site];
-    if (how & TL_WATCHED_CLAIM) {
-        bool was_left = *is_left;
-        *is_left = false;
-        return was_left;
+    if (!hit->values)
+        return slot(hit->record, number, value);
+    *value = number == WATCH_SLOT_OLD ? hit->values->old : hit->values->new;
+    return true;
+}
+
+/* It may come without values, and before what it is about. */
+static bool is_claim_shown(struct hit *hit, struct seen_beside *beside)
+{
+    uint64_t old, new;
+    bool has_old = slot(hit->record, WATCH_SLOT_OLD, &old), has_new = slot(hit->record, WATCH_SLOT_NEW, &new);
+    bool is_empty = has_old && has_new && old == new;
+    if (!beside->is_left) {
+        beside->is_early = is_empty;
+        beside->new = new;
+        return false;
     }
-    if (how & TL_WATCHED_BESIDE)
-        *is_left = !may_be_accessor(hit);
-    if (how & TL_WATCHED_GUESS)
-        return may_be_accessor(hit);
-    return !(how & TL_WATCHED_BESIDE) || !*is_left;
+    beside->is_left = false;
+    hit->values = is_empty ? beside : NULL;
+    return true;
+}
+
+/* Of a change that is told twice, by two threads, one is to be shown. */
+static bool is_shown(struct hit *hit, uint64_t how)
+{
+    struct seen_beside *beside = &hit->source->beside[hit->record->site];
+    if (how & TL_WATCHED_CLAIM)
+        return is_claim_shown(hit, beside);
+    if (how & TL_WATCHED_BESIDE) {
+        uint64_t claimed = beside->new;
+        slot(hit->record, WATCH_SLOT_OLD, &beside->old);
+        slot(hit->record, WATCH_SLOT_NEW, &beside->new);
+        bool is_claimed = beside->is_early && claimed == beside->new;
+        beside->is_early = false;
+        beside->is_left = !is_claimed && !may_be_accessor(hit);
+        return !beside->is_left;
+    }
+    return !(how & TL_WATCHED_GUESS) || may_be_accessor(hit);
 }
 
 /* Bytes of which nothing is known but how many they are. */
@@ -109,8 +137,8 @@ static void name_piece(struct hit *hit)
     const struct tl_datatype *whole = hit->watched->variable.type;
     uint64_t offset = hit->spec->offset + hit->spot->addr - hit->wish->addr, size = hit->spot->length, old, new;
     char path[NAME_MAX_SHOWN / 2] = "";
-    bool has_old = slot(hit->record, WATCH_SLOT_OLD, &old);
-    bool both = slot(hit->record, WATCH_SLOT_NEW, &new) && has_old;
+    bool has_old = value_of(hit, WATCH_SLOT_OLD, &old);
+    bool both = value_of(hit, WATCH_SLOT_NEW, &new) && has_old;
     hit->type = whole ? tl_datatype_at(whole, offset, size, path, sizeof path) : NULL;
     if (whole && !hit->type && both && old != new) {
         narrow(old, new, &hit->at, &size);
@@ -147,7 +175,7 @@ static const char *value_text(const struct hit *hit, unsigned number, char text[
     const struct tl_modules *modules = &hit->source->placed->modules;
     struct tl_value_names names = {tl_modules_name, (void *)(uintptr_t)modules};
     uint64_t value;
-    if (!slot(hit->record, number, &value))
+    if (!value_of(hit, number, &value))
         return NULL;
     const uint8_t *bytes = (const uint8_t *)&value + hit->at;
     size_t size = hit->spot->length - hit->at;

@@ -12,7 +12,7 @@
 #include "hit/watch.h"
 
 /* One instruction writes at most so many bytes in one place. */
-enum { NEAR = 64, WORD = 8, PERF_FLAG_ASYNC = 1 };
+enum { NEAR = 64, WORD = 8, PERF_FLAG_ASYNC = 1, CLAIM_TURNS = 1 << 10 };
 
 struct look {
     struct tl_watch_table *table;
@@ -76,15 +76,37 @@ static bool claim(struct tl_watch_spot *spot, struct tl_watched *watched)
     return true;
 }
 
+/* The same, while others may be about to keep something: they have seen the change, and not said so yet. Not for long,
+ * since they may be off the processor; then the claim goes without what it is about. */
+static bool claim_soon(struct tl_watch_spot *spot, struct tl_watched *watched)
+{
+    for (unsigned turns = CLAIM_TURNS; turns; turns--) {
+        bool is_last = !__atomic_load_n(&spot->taking, __ATOMIC_ACQUIRE);
+        if (claim(spot, watched))
+            return true;
+        if (is_last)
+            return false;
+        __builtin_ia32_pause();
+    }
+    watched->how |= TL_WATCHED_CLAIM;
+    return true;
+}
+
 /* `is_certain`: this spot it was. Whether the value has changed. */
 static bool look_at(struct look *look, struct tl_watch_spot *spot, uint32_t how, bool is_certain)
 {
     struct tl_watched watched = {.how = how};
+    bool is_beside = how & TL_WATCHED_BESIDE;
+    if (is_beside)
+        add(&spot->taking);
     bool has_changed = take_value(look, spot, &watched);
-    if (has_changed && how & TL_WATCHED_BESIDE)
-        keep_for_claim(spot, &watched);
-    if (has_changed || (is_certain && (claim(spot, &watched) || !spot->changes_only)))
+    if (has_changed || (is_certain && (claim_soon(spot, &watched) || !spot->changes_only)))
         report(look, spot, &watched);
+    /* Behind the report: a claim's comes later than what it is about, so that who reads knows that. */
+    if (has_changed && is_beside)
+        keep_for_claim(spot, &watched);
+    if (is_beside)
+        __atomic_fetch_sub(&spot->taking, 1, __ATOMIC_RELEASE);
     return has_changed;
 }
 

@@ -43,8 +43,10 @@ enum { TL_SPOT_READS = 1, TL_SPOT_WRITES = 2, TL_SPOT_EXECUTES = 4 }; /* as TL_A
 enum {
     TL_WATCHED_BESIDE = 1, /* seen on the occasion of another spot's signal */
     TL_WATCHED_GUESS = 8,  /* nothing has changed: it may have been this spot, or another one */
-    TL_WATCHED_CLAIM = 4,  /* the change that a look beside has told of already: it may have been this one's */
-    TL_WATCHED_LATE = 2    /* the signal came later than the access: the registers are those of then */
+    /* The change that a look beside has told of already: it may have been this one's. Where the look is still under
+     * way, old and new are both what it found. */
+    TL_WATCHED_CLAIM = 4,
+    TL_WATCHED_LATE = 2 /* the signal came later than the access: the registers are those of then */
 };
 
 struct tl_watch_spot {
@@ -61,7 +63,8 @@ struct tl_watch_spot {
     uint64_t late;          /* of hits: TL_WATCHED_LATE */
     uint64_t taken;         /* not 0: what the last look beside has found, for a claim */
     uint64_t taken_old, taken_new;
-    uint64_t pad[3];
+    uint64_t taking; /* looks beside that are under way */
+    uint64_t pad[2];
 };
 
 /* Tags: magic, then the number of the turn, then the spot. A signal of an earlier turn is stale: swallowed, counted. */
