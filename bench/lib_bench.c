@@ -2,18 +2,22 @@
  *
  * The library in its own process: what it costs to register and unregister 10,000 probes as one operation, and one by
  * one. Lines of `name value`: milliseconds, the lower quartile of some turns (what else the machine does can only add
- * to a time); for single ones microseconds each.
+ * to a time); for single ones microseconds each. And a million system calls before the library has taken over the
+ * process's signals, and after: nanoseconds each, by a function of the C library's own and by its syscall(), whose
+ * number is only known when it is called, so that it has a guard.
  */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <trapline/trapline.h>
 
 #include "many.h"
 
-enum { PROBES = 10000, SINGLE = 50, TURNS = 15 };
+enum { PROBES = 10000, SINGLE = 50, TURNS = 15, CALLS = 1000000, SLICES = 250 };
 
 static struct tl_probe probes[PROBES], *list[PROBES];
 static unsigned long hits;
@@ -102,13 +106,41 @@ static void singles(void)
     print_quartile("single_unregister", out);
 }
 
+static long by_function(void)
+{
+    return getppid();
+}
+
+static long by_number(void)
+{
+    return syscall(SYS_getppid);
+}
+
+/* The lower quartile of its slices. */
+static void call(const char *name, long (*function)(void))
+{
+    static double slices[SLICES];
+    for (unsigned slice = 0; slice < SLICES; slice++) {
+        double start = now();
+        for (unsigned i = 0; i < CALLS / SLICES; i++)
+            function();
+        slices[slice] = (now() - start) * 1e6 / (CALLS / SLICES);
+    }
+    qsort(slices, SLICES, sizeof *slices, ascending);
+    printf("%s %.2f\n", name, slices[SLICES / 4]);
+}
+
 int main(void)
 {
+    call("getppid_bare", by_function);
+    call("syscall_bare", by_number);
     struct tl_probe first = {.size = sizeof first, .symbol = "main", .pre = on_hit};
     struct tl_error error;
     double start = now();
     must(tl_probe_register(&first, &error), &error);
     printf("first %.2f\n", now() - start);
+    call("getppid", by_function);
+    call("syscall", by_number);
     batches(0, "register", "unregister");
     batches(TL_PROBE_INT3, "register_int3", "unregister_int3");
     prepare(0);
