@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "tally.h"
 
+#include "base/array.h"
 #include "probe/plan.h"
 
 #include <stdlib.h>
@@ -14,69 +15,43 @@ struct tally_row {
     bool of_glob;
 };
 
-static size_t hash(const char *name)
-{
-    uint64_t h = 14695981039346656037u;
-    for (; *name; name++)
-        h = (h ^ (uint8_t)*name) * 1099511628211u;
-    return (size_t)(h >> 20);
-}
-
-static void enter(struct tally *tally, uint32_t row)
-{
-    size_t i = hash(tally->rows[row].name);
-    while (tally->table[i & (tally->table_room - 1)])
-        i++;
-    tally->table[i & (tally->table_room - 1)] = row + 1;
-}
-
-static bool make_room(struct tally *tally)
-{
-    if (tally->count < tally->room)
-        return true;
-    size_t room = tally->room ? tally->room * 2 : 64;
-    struct tally_row *rows = realloc(tally->rows, room * sizeof *rows);
-    if (rows)
-        tally->rows = rows;
-    uint32_t *table = calloc(room * 2, sizeof *table);
-    if (!rows || !table) {
-        free(table);
-        return false;
-    }
-    free(tally->table);
-    tally->table = table;
-    tally->table_room = room * 2;
-    tally->room = room;
-    for (size_t i = 0; i < tally->count; i++)
-        enter(tally, (uint32_t)i);
-    return true;
-}
-
 /* A row of this name to which this program has not added yet. */
-static struct tally_row *find(const struct tally *tally, const char *name)
+static struct tally_row *find(const struct tally *tally, const char *name, uint64_t hash)
 {
-    for (size_t i = hash(name); tally->table_room; i++) {
-        uint32_t row = tally->table[i & (tally->table_room - 1)];
-        if (!row)
-            break;
-        struct tally_row *found = &tally->rows[row - 1];
+    size_t at = 0;
+    for (uint32_t row; (row = row_next(&tally->index, hash, &at)) != ROW_NONE;) {
+        struct tally_row *found = &tally->rows[row];
         if (found->program != tally->program + 1 && !strcmp(found->name, name))
             return found;
     }
     return NULL;
 }
 
+static struct tally_row *append(struct tally *tally, const char *name, uint64_t hash)
+{
+    struct tally_row *rows = tl_array_grown(tally->rows, tally->count, &tally->room, sizeof *rows);
+    if (!rows)
+        return NULL;
+    tally->rows = rows;
+    char *copy = strdup(name);
+    if (!copy || !row_add(&tally->index, hash, (uint32_t)tally->count)) {
+        free(copy);
+        return NULL;
+    }
+    rows[tally->count] = (struct tally_row){.name = copy};
+    return &rows[tally->count++];
+}
+
 bool tally_add(struct tally *tally, const struct tl_probe *probe, uint64_t hits, uint64_t missed)
 {
     bool of_glob = probe->spec->is_glob;
-    struct tally_row *row = find(tally, probe->name);
+    uint64_t hash = row_hash(0, probe->name);
+    struct tally_row *row = find(tally, probe->name, hash);
     if (!row) {
-        char *copy = make_room(tally) ? strdup(probe->name) : NULL;
-        if (!copy)
+        row = append(tally, probe->name, hash);
+        if (!row)
             return false;
-        row = &tally->rows[tally->count++];
-        *row = (struct tally_row){.name = copy, .of_glob = of_glob};
-        enter(tally, (uint32_t)(tally->count - 1));
+        row->of_glob = of_glob;
     }
     row->program = tally->program + 1;
     row->hits += hits;
@@ -130,6 +105,6 @@ void tally_free(struct tally *tally)
     for (size_t i = 0; i < tally->count; i++)
         free(tally->rows[i].name);
     free(tally->rows);
-    free(tally->table);
+    row_index_free(&tally->index);
     *tally = (struct tally){0};
 }

@@ -9,13 +9,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "row_index.h"
+
 #include "probe/select.h"
 #include "trace/show.h"
 
 struct tally {
     struct tally_row *rows; /* in the order in which they came */
-    uint32_t *table;        /* by name: row + 1; a power of two */
-    size_t count, room, table_room;
+    struct row_index index; /* by name */
+    size_t count, room;
     uint32_t program; /* how many programs have been added */
 };
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "writers.h"
 
+#include "base/array.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,68 +11,51 @@ struct writer {
     uint64_t hits;
 };
 
-static uint64_t hash_text(uint64_t h, const char *text)
+static struct writer *find(const struct writers *writers, const struct writer *like, uint64_t hash)
 {
-    for (; *text; text++)
-        h = (h ^ (uint8_t)*text) * 1099511628211u;
-    return h * 31;
+    size_t at = 0;
+    for (uint32_t number; (number = row_next(&writers->index, hash, &at)) != ROW_NONE;) {
+        struct writer *row = &writers->rows[number];
+        if (!strcmp(row->watch, like->watch) && !strcmp(row->function, like->function) &&
+            !strcmp(row->source, like->source))
+            return row;
+    }
+    return NULL;
 }
 
-static size_t hash(const char *watch, const char *function, const char *source)
+static void free_texts(const struct writer *row)
 {
-    return (size_t)(hash_text(hash_text(hash_text(14695981039346656037u, watch), function), source) >> 20);
+    free(row->watch);
+    free(row->function);
+    free(row->source);
 }
 
-static bool make_room(struct writers *writers)
+static bool append(struct writers *writers, const struct writer *like, uint64_t hash)
 {
-    if (writers->count < writers->room)
-        return true;
-    size_t room = writers->room ? writers->room * 2 : 64;
-    struct writer *rows = realloc(writers->rows, room * sizeof *rows);
-    if (rows)
-        writers->rows = rows;
-    uint32_t *table = calloc(room * 2, sizeof *table);
-    if (!rows || !table) {
-        free(table);
+    struct writer *rows = tl_array_grown(writers->rows, writers->count, &writers->room, sizeof *rows);
+    if (!rows)
+        return false;
+    writers->rows = rows;
+    struct writer row = {
+        .watch = strdup(like->watch), .function = strdup(like->function), .source = strdup(like->source), .hits = 1};
+    if (!row.watch || !row.function || !row.source || !row_add(&writers->index, hash, (uint32_t)writers->count)) {
+        free_texts(&row);
         return false;
     }
-    free(writers->table);
-    writers->table = table;
-    writers->table_room = room * 2;
-    writers->room = room;
-    for (size_t i = 0; i < writers->count; i++) {
-        size_t at = hash(rows[i].watch, rows[i].function, rows[i].source);
-        while (table[at & (room * 2 - 1)])
-            at++;
-        table[at & (room * 2 - 1)] = (uint32_t)i + 1;
-    }
+    rows[writers->count++] = row;
     return true;
 }
 
 bool writers_add(struct writers *writers, const char *watch, const char *function, const char *source)
 {
-    const char *where = source ? source : "";
-    if (!make_room(writers))
-        return false;
-    size_t at = hash(watch, function, where);
-    uint32_t *found;
-    while (*(found = &writers->table[at & (writers->table_room - 1)])) {
-        struct writer *row = &writers->rows[*found - 1];
-        if (!strcmp(row->watch, watch) && !strcmp(row->function, function) && !strcmp(row->source, where)) {
-            row->hits++;
-            return true;
-        }
-        at++;
-    }
-    struct writer row = {.watch = strdup(watch), .function = strdup(function), .source = strdup(where), .hits = 1};
-    if (!row.watch || !row.function || !row.source) {
-        free(row.watch);
-        free(row.function);
-        free(row.source);
-        return false;
-    }
-    writers->rows[writers->count++] = row;
-    *found = (uint32_t)writers->count;
+    const struct writer like = {.watch = (char *)(uintptr_t)watch,
+                                .function = (char *)(uintptr_t)function,
+                                .source = source ? (char *)(uintptr_t)source : (char *)""};
+    uint64_t hash = row_hash(row_hash(row_hash(0, like.watch), like.function), like.source);
+    struct writer *row = find(writers, &like, hash);
+    if (!row)
+        return append(writers, &like, hash);
+    row->hits++;
     return true;
 }
 
@@ -131,12 +116,9 @@ void writers_show(const struct writers *writers, const struct tl_format *format,
 
 void writers_free(struct writers *writers)
 {
-    for (size_t i = 0; i < writers->count; i++) {
-        free(writers->rows[i].watch);
-        free(writers->rows[i].function);
-        free(writers->rows[i].source);
-    }
+    for (size_t i = 0; i < writers->count; i++)
+        free_texts(&writers->rows[i]);
     free(writers->rows);
-    free(writers->table);
+    row_index_free(&writers->index);
     *writers = (struct writers){0};
 }

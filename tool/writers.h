@@ -7,12 +7,14 @@
 
 #include <stdbool.h>
 
+#include "row_index.h"
+
 #include "trace/show.h"
 
 struct writers {
     struct writer *rows;
-    uint32_t *table; /* row + 1; a power of two */
-    size_t count, room, table_room;
+    struct row_index index;
+    size_t count, room;
 };
 
 /* A hit. `source` may be NULL. False: out of memory. */
