@@ -42,8 +42,9 @@ static const char *plain_name(struct tl_object *object, const char *name, size_t
     return copy;
 }
 
-static void add_symbol(struct tl_object *object, const Elf64_Sym *symbol, const char *name, size_t length)
+static void add_symbol(void *context, const Elf64_Sym *symbol, const char *name, size_t length)
 {
+    struct tl_object *object = context;
     unsigned type = ELF64_ST_TYPE(symbol->st_info);
     bool function = type == STT_FUNC || type == STT_GNU_IFUNC;
     if (symbol->st_shndx == SHN_UNDEF || length == 0)
@@ -64,9 +65,7 @@ static void add_symbol(struct tl_object *object, const Elf64_Sym *symbol, const 
     table_add(function ? &object->functions : &object->variables, &entry);
 }
 
-/* Add what the symbol table of `from` (the object itself, or its debug file) holds. There is at most one of each type.
- */
-static void add_table(struct tl_object *object, struct tl_object *from, uint32_t type)
+void object_each_entry(struct tl_object *from, uint32_t type, object_entry_fn *each, void *context)
 {
     const Elf64_Shdr *section = object_section(from, type, NULL, NULL);
     if (!section)
@@ -82,7 +81,7 @@ static void add_table(struct tl_object *object, struct tl_object *from, uint32_t
         size_t most = strings->sh_size - symbols[i].st_name;
         size_t length = strnlen(name, most);
         if (length < most)
-            add_symbol(object, &symbols[i], name, length);
+            each(context, &symbols[i], name, length);
     }
 }
 
@@ -124,12 +123,12 @@ void object_need_tables(struct tl_object *object)
     if (object->have.tables)
         return;
     object->have.tables = true;
-    add_table(object, object, SHT_SYMTAB);
-    add_table(object, object, SHT_DYNSYM);
+    object_each_entry(object, SHT_SYMTAB, add_symbol, object);
+    object_each_entry(object, SHT_DYNSYM, add_symbol, object);
     if (!object_section(object, SHT_SYMTAB, NULL, NULL)) {
         object_need_debug(object);
         if (object->debug)
-            add_table(object, object->debug, SHT_SYMTAB);
+            object_each_entry(object->debug, SHT_SYMTAB, add_symbol, object);
     }
     table_sort(&object->functions);
     settle_sizes(object);

@@ -138,6 +138,10 @@ void object_need_relocations(struct tl_object *object);
 /* Closes what object_need_dwarf (variables.h) has opened. */
 void object_end_dwarf(struct tl_object *object);
 
+/* The entries of a file's symbol table of that type (there is at most one of each), as they stand there: those whose
+ * names end within the table of names. */
+typedef void object_entry_fn(void *context, const Elf64_Sym *symbol, const char *name, size_t length);
+void object_each_entry(struct tl_object *from, uint32_t type, object_entry_fn *each, void *context);
 /* All relocations with addend (SHT_RELA) that the loader applies; a non-zero return of each() stops. */
 int object_each_relocation(struct tl_object *object,
                            int (*each)(void *context, const Elf64_Rela *entry, const Elf64_Shdr *section),

@@ -10,48 +10,41 @@
 struct walk {
     void (*each)(void *context, const struct symbol *symbol);
     void *context;
+    const char *file; /* whose local symbols these are */
 };
+
+static void tell_symbol(void *context, const Elf64_Sym *s, const char *name, size_t length)
+{
+    struct walk *walk = context;
+    unsigned kind = ELF64_ST_TYPE(s->st_info);
+    bool global = ELF64_ST_BIND(s->st_info) != STB_LOCAL;
+    const char *version;
+    if (kind == STT_FILE)
+        walk->file = length ? name : NULL;
+    if (s->st_shndx == SHN_UNDEF || kind == STT_FILE || kind == STT_SECTION || length == 0)
+        return;
+    if ((version = memchr(name, '@', length)) && version > name)
+        length = (size_t)(version - name);
+    struct symbol symbol = {.name = name,
+                            .length = length,
+                            .addr = s->st_value,
+                            .size = s->st_size,
+                            .type = (uint8_t)kind,
+                            .global = global,
+                            .file = global ? NULL : walk->file};
+    walk->each(walk->context, &symbol);
+}
 
 static void walk_table(struct tl_object *from, uint32_t type, const struct walk *walk)
 {
-    const Elf64_Shdr *section = object_section(from, type, NULL, NULL);
-    if (!section)
-        return;
-    size_t count = section->sh_size / sizeof(Elf64_Sym);
-    const Elf64_Shdr *strings = &from->sections[section->sh_link];
-    const Elf64_Sym *symbols = object_bytes(from, section->sh_offset, count * sizeof(Elf64_Sym));
-    const char *names = object_bytes(from, strings->sh_offset, strings->sh_size), *file = NULL;
-    for (size_t i = 0; symbols && names && i < count; i++) {
-        const Elf64_Sym *s = &symbols[i];
-        if (s->st_name >= strings->sh_size)
-            continue;
-        const char *name = names + s->st_name, *version;
-        size_t most = strings->sh_size - s->st_name, length = strnlen(name, most);
-        unsigned kind = ELF64_ST_TYPE(s->st_info);
-        bool global = ELF64_ST_BIND(s->st_info) != STB_LOCAL;
-        if (length == most)
-            continue;
-        if (kind == STT_FILE) /* local symbols behind it are that file's */
-            file = length ? name : NULL;
-        if (s->st_shndx == SHN_UNDEF || kind == STT_FILE || kind == STT_SECTION || length == 0)
-            continue;
-        if ((version = memchr(name, '@', length)) && version > name)
-            length = (size_t)(version - name);
-        struct symbol symbol = {.name = name,
-                                .length = length,
-                                .addr = s->st_value,
-                                .size = s->st_size,
-                                .type = (uint8_t)kind,
-                                .global = global,
-                                .file = global ? NULL : file};
-        walk->each(walk->context, &symbol);
-    }
+    struct walk own = *walk;
+    object_each_entry(from, type, tell_symbol, &own);
 }
 
 void object_each_symbol(struct tl_object *object, void (*each)(void *context, const struct symbol *symbol),
                         void *context)
 {
-    struct walk walk = {each, context};
+    const struct walk walk = {.each = each, .context = context};
     walk_table(object, SHT_SYMTAB, &walk);
     walk_table(object, SHT_DYNSYM, &walk);
     if (object_section(object, SHT_SYMTAB, NULL, NULL))
