@@ -193,14 +193,10 @@ static unsigned find_lead(const struct finding *finding, const struct tl_system_
 
 static struct tl_site *append(struct tl_site **sites, size_t count, size_t *room)
 {
-    if (count == *room) {
-        size_t more = *room ? 2 * *room : 64;
-        struct tl_site *grown = realloc(*sites, more * sizeof *grown);
-        if (!grown)
-            return NULL;
-        *sites = grown;
-        *room = more;
-    }
+    struct tl_site *grown = tl_array_grown(*sites, count, room, sizeof *grown);
+    if (!grown)
+        return NULL;
+    *sites = grown;
     memset(*sites + count, 0, sizeof **sites);
     return *sites + count;
 }

@@ -9,6 +9,8 @@
  */
 #include "host/remote/watching.h"
 
+#include "base/array.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,14 +47,10 @@ static struct tl_watching_thread *find_thread(const struct tl_watching *w, pid_t
 
 static struct tl_watching_thread *add_thread(struct tl_watching *w, pid_t tid)
 {
-    if (w->thread_count == w->thread_room) {
-        size_t room = w->thread_room ? 2 * w->thread_room : 64;
-        struct tl_watching_thread *more = realloc(w->threads, room * sizeof *more);
-        if (!more)
-            return NULL;
-        w->threads = more;
-        w->thread_room = room;
-    }
+    struct tl_watching_thread *threads = tl_array_grown(w->threads, w->thread_count, &w->thread_room, sizeof *threads);
+    if (!threads)
+        return NULL;
+    w->threads = threads;
     struct tl_watching_thread *thread = &w->threads[w->thread_count++];
     *thread = (struct tl_watching_thread){.tid = tid};
     for (unsigned k = 0; k < TL_HWBP_REGISTERS; k++)
@@ -184,8 +182,8 @@ static int arm_all(struct tl_watching *w, const struct tl_watching_means *means,
     return result;
 }
 
-/* A register that ptrace has ever set stays with ptrace until its thread ends, though it is off. Whether events have met
- * such, and ptrace has enough with them. It is not tried for nothing: what it takes it keeps. */
+/* A register that ptrace has ever set stays with ptrace until its thread ends, though it is off. Whether events have
+ * met such, and ptrace has enough with them. It is not tried for nothing: what it takes it keeps. */
 static bool are_left_behind(const struct tl_watching *w, const struct tl_watching_room *room)
 {
     return room->left_behind && tl_watching_are_admitted(w, room->free + room->left_behind);
