@@ -30,17 +30,11 @@ void tl_spec_free(struct tl_spec *spec)
     free(spec);
 }
 
-static bool at_filter(const struct tl_scan *scan)
-{
-    const char *text = scan->text + scan->at;
-    return !strncmp(text, "if", 2) && (!text[2] || text[2] == '(' || tl_is_space(text[2]));
-}
-
 static int parse_probe(struct tl_scan *scan, struct tl_spec *spec)
 {
     size_t length = tl_scan_run_length(scan);
     const char *text = scan->text + scan->at;
-    if (!length || at_filter(scan))
+    if (!length || tl_scan_at_filter(scan))
         return tl_scan_expected(scan, scan->at, "a probe: a function's name, FILE!FUNCTION, p FILE:FUNCTION, …");
     if (tl_is_uprobe_events(scan))
         return tl_parse_uprobe_events(scan, spec);
@@ -129,7 +123,7 @@ static int parse_spec(struct tl_scan *scan, struct tl_spec *spec)
         tl_scan_spaces(scan);
         if (!tl_scan_peek(scan))
             return 0;
-        if (at_filter(scan))
+        if (tl_scan_at_filter(scan))
             return parse_filter(scan, spec);
         error = parse_arg(scan, &place, spec);
     }

@@ -60,6 +60,12 @@ size_t tl_scan_word_length(const struct tl_scan *scan)
     return length;
 }
 
+bool tl_scan_at_filter(const struct tl_scan *scan)
+{
+    const char *text = scan->text + scan->at;
+    return !strncmp(text, "if", 2) && (!text[2] || text[2] == '(' || tl_is_space(text[2]));
+}
+
 size_t tl_scan_run_length(const struct tl_scan *scan)
 {
     const char *start = scan->text + scan->at;

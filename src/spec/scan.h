@@ -38,6 +38,9 @@ bool tl_scan_take(struct tl_scan *scan, const char *text);
 size_t tl_scan_word_length(const struct tl_scan *scan);
 size_t tl_scan_run_length(const struct tl_scan *scan);
 
+/* Whether a filter comes next: `if`, and not a name that begins so. */
+bool tl_scan_at_filter(const struct tl_scan *scan);
+
 /* An unsigned number as in C (decimal, 0x, 0b, 0 for octal), at most `max`. `what` says what it is: "an offset". */
 int tl_scan_number(struct tl_scan *scan, const char *what, uint64_t max, uint64_t *value);
 /* A constant in double quotes with the escapes of C; *text is to be freed. No NUL in it, at most TL_STRING_MAX bytes.

@@ -303,8 +303,7 @@ static int parse_watch(struct tl_scan *scan, struct tl_watch *watch)
     tl_scan_spaces(scan);
     if (!tl_scan_peek(scan))
         return 0;
-    const char *text = scan->text + scan->at;
-    if (strncmp(text, "if", 2) || (text[2] && text[2] != '(' && !tl_is_space(text[2])))
+    if (!tl_scan_at_filter(scan))
         return tl_scan_expected(scan, scan->at, "a filter (if EXPR) or the end");
     scan->at += strlen("if");
     tl_scan_spaces(scan);
