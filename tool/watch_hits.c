@@ -51,8 +51,10 @@ static bool find_accessor(struct hit *hit)
     if (executes(hit) || hit->late)
         return true;
     hit->ip = code_accessor(code, hit->rip, &access);
-    unsigned kinds = hit->ip != hit->rip ? tl_unwinder_access(stacks_unwinder(hit->source->stacks), hit->ip) : 0;
-    return hit->spec->access != TL_WATCH_R || !kinds || kinds & TL_INSN_READS;
+    if (hit->spec->access != TL_WATCH_R || hit->ip == hit->rip)
+        return true;
+    unsigned kinds = tl_unwinder_access(stacks_unwinder(hit->source->stacks), hit->ip);
+    return !kinds || kinds & TL_INSN_READS;
 }
 
 /* A change was seen on the occasion of another spot's signal. Whether this thread's instruction has made it, as far as
