@@ -15,6 +15,7 @@
 
 #include <trapline/trapline.h>
 
+#include "lines.h"
 #include "many.h"
 
 enum { PROBES = 10000, SINGLE = 50, TURNS = 15, CALLS = 1000000, SLICES = 250 };
@@ -37,16 +38,9 @@ static double now(void)
     return (double)time.tv_sec * 1e3 + (double)time.tv_nsec / 1e6;
 }
 
-static int ascending(const void *left, const void *right)
-{
-    double a = *(const double *)left, b = *(const double *)right;
-    return (a > b) - (a < b);
-}
-
 static void print_quartile(const char *name, double *figures)
 {
-    qsort(figures, TURNS, sizeof *figures, ascending);
-    printf("%s %.2f\n", name, figures[TURNS / 4]);
+    printf("%s %.2f\n", name, lines_quartile(figures, TURNS));
 }
 
 static void must(int code, const struct tl_error *error)
@@ -126,8 +120,7 @@ static void call(const char *name, long (*function)(void))
             function();
         slices[slice] = (now() - start) * 1e6 / (CALLS / SLICES);
     }
-    qsort(slices, SLICES, sizeof *slices, ascending);
-    printf("%s %.2f\n", name, slices[SLICES / 4]);
+    printf("%s %.2f\n", name, lines_quartile(slices, SLICES));
 }
 
 int main(void)

@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "lines.h"
 #include "hit/broker.h"
 
 enum { PAGE = 4096, TRAPS = 10000, RUNS = 300, ROUNDS = 200 };
@@ -86,12 +87,6 @@ static double run(const struct tl_sigaction *action, void (*function)(void))
     return (now() - start) / ROUNDS;
 }
 
-static int ascending(const void *left, const void *right)
-{
-    const double *a = left, *b = right;
-    return (*a > *b) - (*a < *b);
-}
-
 int main(void)
 {
     static uint64_t marker = 1;
@@ -105,8 +100,6 @@ int main(void)
         bare[i] = run(&handler, trap_own);
         ours[i] = run(&broker, trap_site);
     }
-    qsort(bare, RUNS, sizeof *bare, ascending);
-    qsort(ours, RUNS, sizeof *ours, ascending);
-    printf("trap_bare %.1f\ntrap_boosted %.1f\n", bare[RUNS / 4], ours[RUNS / 4]);
+    printf("trap_bare %.1f\ntrap_boosted %.1f\n", lines_quartile(bare, RUNS), lines_quartile(ours, RUNS));
     return 0;
 }
