@@ -12,53 +12,18 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "failing.h"
 #include "kit.h"
 
 enum { DONE = 0, WRONG = 1, NOT_REACHED = 2, SECONDS = 20 };
 
-static long allocations = -1, calls = -1; /* until one fails; negative: none does */
 static unsigned hits;
 
-static bool fails(long *countdown)
-{
-    return *countdown > 0 && --*countdown == 0;
-}
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__real_realloc(void *old, size_t size);
-void *__real_aligned_alloc(size_t alignment, size_t size);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__wrap_realloc(void *old, size_t size);
-void *__wrap_aligned_alloc(size_t alignment, size_t size);
-
-void *__wrap_malloc(size_t size)
-{
-    return fails(&allocations) ? NULL : __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t count, size_t size)
-{
-    return fails(&allocations) ? NULL : __real_calloc(count, size);
-}
-
-void *__wrap_realloc(void *old, size_t size)
-{
-    return fails(&allocations) ? NULL : __real_realloc(old, size);
-}
-
-void *__wrap_aligned_alloc(size_t alignment, size_t size)
-{
-    return fails(&allocations) ? NULL : __real_aligned_alloc(alignment, size);
-}
-
-extern long (*tl_self_call)(long number, long a, long b, long c, long d, long e, long f);
 static long (*real_call)(long number, long a, long b, long c, long d, long e, long f);
 
 static long failing_call(long number, long a, long b, long c, long d, long e, long f)
 {
-    return fails(&calls) ? -ENOMEM : real_call(number, a, b, c, d, e, f);
+    return failing(&failing_calls) ? -ENOMEM : real_call(number, a, b, c, d, e, f);
 }
 
 static int on_hit(struct tl_probe *probe, struct tl_regs *regs)
@@ -175,8 +140,8 @@ static unsigned each(int (*attempt)(void), long *countdown, long step, unsigned 
 static void first_registration(void **state)
 {
     (void)state;
-    assert_true(each(pair, &allocations, 311, 2) > 3);
-    assert_true(each(batch, &calls, 23, PROBES) > 3);
+    assert_true(each(pair, &failing_allocations, 311, 2) > 3);
+    assert_true(each(batch, &failing_calls, 23, PROBES) > 3);
 }
 
 static void later_registrations(void **state)
@@ -184,13 +149,13 @@ static void later_registrations(void **state)
     (void)state;
     struct tl_probe other = {.size = sizeof other, .symbol = "kit_load", .pre = on_hit};
     kit_register(&other);
-    assert_true(each(pair, &allocations, 1, 2) > 10);
-    assert_true(each(batch, &allocations, 1, PROBES) > 10);
-    assert_true(each(batch, &calls, 1, PROBES) > 3);
-    assert_true(each(one_return, &allocations, 1, 1) > 10);
-    assert_true(each(one_return, &calls, 1, 1) > 3);
-    assert_true(each(one_rewriting, &allocations, 1, 1) > 10);
-    assert_true(each(one_rewriting, &calls, 1, 1) > 3);
+    assert_true(each(pair, &failing_allocations, 1, 2) > 10);
+    assert_true(each(batch, &failing_allocations, 1, PROBES) > 10);
+    assert_true(each(batch, &failing_calls, 1, PROBES) > 3);
+    assert_true(each(one_return, &failing_allocations, 1, 1) > 10);
+    assert_true(each(one_return, &failing_calls, 1, 1) > 3);
+    assert_true(each(one_rewriting, &failing_allocations, 1, 1) > 10);
+    assert_true(each(one_rewriting, &failing_calls, 1, 1) > 3);
     kit_unregister(&other);
 }
 

@@ -12,50 +12,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "failing.h"
 #include "hwbp_kit.h"
 
 enum { DONE = 0, WRONG = 1, NOT_REACHED = 2, SECONDS = 20, THREADS = 3 };
 
-static long allocations = -1, calls = -1; /* until one fails; negative: none does */
 static volatile uint64_t words[8];
 static struct seen seen;
 static struct tl_hwbp *hwbp, *other;
 
-static bool fails(long *countdown)
-{
-    return *countdown > 0 && --*countdown == 0;
-}
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__real_realloc(void *old, size_t size);
-void *__real_aligned_alloc(size_t alignment, size_t size);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__wrap_realloc(void *old, size_t size);
-void *__wrap_aligned_alloc(size_t alignment, size_t size);
-
-void *__wrap_malloc(size_t size)
-{
-    return fails(&allocations) ? NULL : __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t count, size_t size)
-{
-    return fails(&allocations) ? NULL : __real_calloc(count, size);
-}
-
-void *__wrap_realloc(void *old, size_t size)
-{
-    return fails(&allocations) ? NULL : __real_realloc(old, size);
-}
-
-void *__wrap_aligned_alloc(size_t alignment, size_t size)
-{
-    return fails(&allocations) ? NULL : __real_aligned_alloc(alignment, size);
-}
-
-extern long (*tl_self_call)(long number, long a, long b, long c, long d, long e, long f);
 static long (*real_call)(long number, long a, long b, long c, long d, long e, long f);
 
 /* What the kernel never refuses is left alone. */
@@ -67,7 +32,7 @@ static bool may_fail(long number, long request)
 
 static long failing_call(long number, long a, long b, long c, long d, long e, long f)
 {
-    return may_fail(number, b) && fails(&calls) ? -ENOMEM : real_call(number, a, b, c, d, e, f);
+    return may_fail(number, b) && failing(&failing_calls) ? -ENOMEM : real_call(number, a, b, c, d, e, f);
 }
 
 static struct tl_hwbp_options options;
@@ -159,25 +124,25 @@ static void creation(void **state)
 {
     (void)state;
     static const struct trial trial = {create_one, {0, 0, 0}, {1, 0, 0}};
-    assert_true(each(&trial, &allocations) > 3);
-    assert_true(each(&trial, &calls) > THREADS);
+    assert_true(each(&trial, &failing_allocations) > 3);
+    assert_true(each(&trial, &failing_calls) > THREADS);
 }
 
 static void addition(void **state)
 {
     (void)state;
     static const struct trial trial = {add_it, {0, 0, 0}, {1, 0, 0}};
-    assert_true(each(&trial, &allocations) > 1);
-    assert_true(each(&trial, &calls) > THREADS);
+    assert_true(each(&trial, &failing_allocations) > 1);
+    assert_true(each(&trial, &failing_calls) > THREADS);
 }
 
 static void modification(void **state)
 {
     (void)state;
     static const struct trial moved = {move_it, {1, 0, 0}, {0, 1, 0}}, turned = {turn_it, {1, 0, 0}, {0, 0, 1}};
-    assert_true(each(&moved, &calls) > THREADS);
-    assert_true(each(&turned, &calls) > THREADS);
-    assert_true(each(&turned, &allocations) >= 1);
+    assert_true(each(&moved, &failing_calls) > THREADS);
+    assert_true(each(&turned, &failing_calls) > THREADS);
+    assert_true(each(&turned, &failing_allocations) >= 1);
 }
 
 int main(void)

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../golden.h"
 #include "print.h"
 
 static char *read_file(const char *path)
@@ -25,55 +26,19 @@ static char *read_file(const char *path)
     return text;
 }
 
-/* The file as it should be: its comment and specs, with outcomes of today. */
-static char *regenerate(const char *text)
-{
-    char *made = NULL;
-    size_t size = 0;
-    FILE *out = open_memstream(&made, &size);
-    int seen = 0;
-    while (*text) {
-        size_t length = strcspn(text, "\n"), whole = length + (text[length] == '\n');
-        if (!strncmp(text, "> ", 2)) {
-            char *spec = strndup(text + 2, length - 2);
-            fprintf(out, "%s> %s\n", seen++ ? "\n" : "", spec);
-            print_outcome(out, spec);
-            free(spec);
-        } else if (!seen) {
-            fwrite(text, 1, whole, out);
-        }
-        text += whole;
-    }
-    fclose(out);
-    return made;
-}
-
-static void show_difference(const char *path, const char *was, const char *is)
-{
-    size_t line = 1, start = 0, at = 0;
-    for (; was[at] && was[at] == is[at]; at++) {
-        if (was[at] == '\n') {
-            line++;
-            start = at + 1;
-        }
-    }
-    fprintf(stderr, "%s:%zu: expected\n%.*s\ngot\n%.*s\n", path, line, (int)strcspn(was + start, "\n"), was + start,
-            (int)strcspn(is + start, "\n"), is + start);
-}
-
 static int check(const char *path, int rebase)
 {
     char *was = read_file(path);
     if (!was)
         return 1;
-    char *is = regenerate(was);
+    char *is = golden_made(was, print_outcome);
     int differs = strcmp(was, is) != 0;
     if (differs && rebase) {
         FILE *out = fopen(path, "w");
         differs = !out || fputs(is, out) < 0 || fclose(out);
         printf("%s: rebased\n", path);
     } else if (differs) {
-        show_difference(path, was, is);
+        golden_show_difference(path, "", was, is);
     }
     free(was);
     free(is);

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../golden.h"
 #include "spec/spec.h"
 #include "spec/watch.h"
 #include "support.h"
@@ -126,42 +127,6 @@ static void print_outcome(FILE *out, const char *spec)
     tl_variable_free(&variable);
 }
 
-/* The file as it should be, for one program. */
-static char *regenerate(const char *text)
-{
-    char *made = NULL;
-    size_t size = 0;
-    FILE *out = open_memstream(&made, &size);
-    int seen = 0;
-    while (*text) {
-        size_t length = strcspn(text, "\n"), whole = length + (text[length] == '\n');
-        if (!strncmp(text, "> ", 2)) {
-            char *spec = strndup(text + 2, length - 2);
-            fprintf(out, "%s> %s\n", seen++ ? "\n" : "", spec);
-            print_outcome(out, spec);
-            free(spec);
-        } else if (!seen) {
-            fwrite(text, 1, whole, out);
-        }
-        text += whole;
-    }
-    fclose(out);
-    return made;
-}
-
-static void show_difference(const char *path, const char *program, const char *was, const char *is)
-{
-    size_t line = 1, start = 0, at = 0;
-    for (; was[at] && was[at] == is[at]; at++) {
-        if (was[at] == '\n') {
-            line++;
-            start = at + 1;
-        }
-    }
-    fprintf(stderr, "%s:%zu: %s: expected\n%.*s\ngot\n%.*s\n", path, line, program, (int)strcspn(was + start, "\n"),
-            was + start, (int)strcspn(is + start, "\n"), is + start);
-}
-
 static int check(const char *path, bool rebase)
 {
     char *was = NULL, *programs = NULL;
@@ -179,7 +144,7 @@ static int check(const char *path, bool rebase)
             failed++;
             continue;
         }
-        char *is = regenerate(was);
+        char *is = golden_made(was, print_outcome);
         close_program();
         if (strcmp(was, is) != 0 && rebase) {
             FILE *out = fopen(path, "w");
@@ -191,7 +156,9 @@ static int check(const char *path, bool rebase)
             continue;
         }
         if (strcmp(was, is) != 0) {
-            show_difference(path, program, was, is);
+            char who[256];
+            snprintf(who, sizeof who, "%s: ", program);
+            golden_show_difference(path, who, was, is);
             failed++;
         }
         free(is);

@@ -70,14 +70,7 @@ def test_a_slow_reader_loses_events_and_is_told_how_many():
         tool = Tool("trace", "--json", "-e", "EXE!f[0-7][0-7] x=$arg1", "-p", program.pid, stdout=write)
         os.close(write)
         program.ask("run 4 60")  # nobody reads meanwhile
-        lines = []
-
-        def slowly():
-            with open(read) as file:
-                lines.extend(json.loads(line) for line in file)
-
-        reader = threading.Thread(target=slowly)
-        reader.start()
+        reader, lines = read_lines(read)
         tool.stop().expect(0)
         reader.join()
     summary = lines[-1]

@@ -275,3 +275,16 @@ def check_clean(pid, before):
     assert tracer(pid) == 0, f"still traced by {tracer(pid)}"
     descriptors = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
     assert not any("trapline" in name for name in descriptors), descriptors
+
+
+def read_lines(read):
+    """JSON lines from a pipe, by a thread: it, and the list that has them all once it has ended."""
+    lines = []
+
+    def slowly():
+        with open(read) as file:
+            lines.extend(json.loads(line) for line in file)
+
+    reader = threading.Thread(target=slowly)
+    reader.start()
+    return reader, lines

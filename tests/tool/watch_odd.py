@@ -62,14 +62,7 @@ def test_a_slow_reader_loses_hits_and_is_told_how_many():
     tool = Tool("watch", "--json", "counter", "-p", program.pid, ready="in place", stdout=write)
     os.close(write)
     program.ask("bump 100000")  # nobody reads meanwhile
-    lines = []
-
-    def slowly():
-        with open(read) as file:
-            lines.extend(json.loads(line) for line in file)
-
-    reader = threading.Thread(target=slowly)
-    reader.start()
+    reader, lines = read_lines(read)
     tool.stop().expect(0)
     reader.join()
     hits, summary = [line for line in lines if line["type"] == "watch"], lines[-1]
