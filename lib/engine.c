@@ -18,6 +18,7 @@
 
 #include "hit/broker.h"
 #include "hwbp.h"
+#include "readers.h"
 #include "notifiers.h"
 
 enum { PAGE = 4096, POOL = 256, POOL_LEAST = 64, GUARD_INSTALL = 102 /* of madvise */, ARM_ATTEMPTS = 3 };
@@ -30,7 +31,7 @@ static bool lost; /* this is a child, and its maker was not alone in the engine 
 
 static bool in_handler(void)
 {
-    return tl_call_inside() || notifiers_inside();
+    return tl_call_inside() || readers_inside();
 }
 
 static void before_fork(void)
@@ -49,7 +50,7 @@ static void after_fork(void)
 static void in_child(void)
 {
     tl_call_forked();
-    notifiers_forked();
+    readers_forked();
     if (locked)
         hwbp_forked();
     lost = lost || !locked;

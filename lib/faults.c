@@ -13,6 +13,7 @@
 #include "engine.h"
 #include "hit/broker.h"
 #include "notifiers.h"
+#include "readers.h"
 
 struct faults {
     size_t count, room;
@@ -86,7 +87,7 @@ void faults_update(struct site *const *fresh, size_t count)
     for (size_t i = 0; i < count; i++)
         add(next, fresh[i]);
     __atomic_store_n(&current, next, __ATOMIC_SEQ_CST);
-    notifiers_wait();
+    readers_wait();
     if (larger[0]) {
         free(old);
         free(other);

@@ -4,7 +4,7 @@
  *
  * The order in which things begin: the accounting, the checks, the kernel's events, which are disabled; then a place on
  * the board, so that signals find the breakpoint; then the events are enabled. It ends the other way round. What
- * signals may still look at is freed when no notifier runs that can have seen it: notifiers_wait.
+ * signals may still look at is freed when no notifier runs that can have seen it: readers_wait.
  */
 #include "trapline/hwbp.h"
 
@@ -15,6 +15,7 @@
 
 #include "engine.h"
 #include "hwbp.h"
+#include "readers.h"
 #include "notifiers.h"
 
 static int forking_tid;
@@ -73,7 +74,7 @@ static void del(struct tl_hwbp *hwbp)
     tl_perf_switch(&hwbp->perf, false);
     hwbp_hide(&hwbp->views[hwbp->current]);
     __atomic_store_n(&hwbp->hits, (hwbp->hits & ~HWBP_OPEN) + tl_perf_read(&hwbp->perf), __ATOMIC_SEQ_CST);
-    notifiers_wait();
+    readers_wait();
     tl_perf_close(&hwbp->perf);
     hwbp_release(hwbp);
 }
@@ -181,7 +182,7 @@ static void enable(struct tl_hwbp *hwbp, bool on)
     __atomic_store_n(&hwbp->enabled, on, __ATOMIC_SEQ_CST);
     settle(hwbp);
     if (!on)
-        notifiers_wait();
+        readers_wait();
 }
 
 static int enable_locked(struct tl_hwbp *hwbp, bool on)
@@ -208,10 +209,11 @@ static int stop(struct tl_hwbp *hwbp, bool stopped)
 {
     if (hwbp->inherited)
         return -EPERM;
-    uint32_t *reading = notifiers_read_begin();
+    struct reading reading;
+    readers_begin(&reading, __builtin_frame_address(0));
     if (__atomic_exchange_n(&hwbp->stopped, stopped, __ATOMIC_SEQ_CST) != stopped)
         settle(hwbp);
-    notifiers_read_end(reading);
+    readers_end(&reading);
     return 0;
 }
 
@@ -252,7 +254,7 @@ static int move(struct tl_hwbp *hwbp, const struct tl_hwbp_options *to, struct t
     hwbp_hide(code ? view : from_view);
     if (on != is_on(hwbp))
         settle(hwbp);
-    notifiers_wait();
+    readers_wait();
     return code ? tl_fail(error, code, "the kernel refuses to move the breakpoint (%s)", tl_errno_name(-code)) : 0;
 }
 
@@ -300,7 +302,8 @@ int tl_hwbp_read(const struct tl_hwbp *hwbp, struct tl_hwbp_counts *counts)
     size_t size = counts ? counts->size : 0;
     if (size < sizeof *counts)
         return -EINVAL;
-    uint32_t *reading = notifiers_read_begin();
+    struct reading reading;
+    readers_begin(&reading, __builtin_frame_address(0));
     counts->handled = __atomic_load_n(&hwbp->handled, __ATOMIC_RELAXED);
     counts->late = __atomic_load_n(&hwbp->late, __ATOMIC_RELAXED);
     counts->missed = __atomic_load_n(&hwbp->missed, __ATOMIC_RELAXED);
@@ -308,7 +311,7 @@ int tl_hwbp_read(const struct tl_hwbp *hwbp, struct tl_hwbp_counts *counts)
     counts->hits = hits & HWBP_OPEN ? (hits & ~HWBP_OPEN) + tl_perf_read(&hwbp->perf) : hits;
     if (hwbp->inherited)
         counts->hits = (counts->handled + counts->missed) * hwbp->spec.period;
-    notifiers_read_end(reading);
+    readers_end(&reading);
     return 0;
 }
 

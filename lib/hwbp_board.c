@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "hwbp.h"
+#include "readers.h"
 #include "notifiers.h"
 
 enum { BOARD_LEAST = 64, BOARD_MOST = HWBP_INDEX_MASK + 1 };
@@ -30,7 +31,7 @@ static int grow_board(size_t room)
         board->places[i] = i < used ? old->places[i] : NULL;
     memset(numbers + used, 0, (room - used) * sizeof *numbers);
     __atomic_store_n(&hwbp_board, board, __ATOMIC_RELEASE);
-    notifiers_wait();
+    readers_wait();
     free(old);
     return 0;
 }
@@ -51,7 +52,7 @@ void hwbp_put(uint32_t index, struct tl_hwbp *hwbp)
 {
     __atomic_store_n(&hwbp_board->places[index], hwbp, __ATOMIC_RELEASE);
     if (!hwbp)
-        notifiers_wait();
+        readers_wait();
 }
 
 uint64_t hwbp_next_tag(uint32_t index)

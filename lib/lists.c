@@ -199,7 +199,7 @@ static void put(struct lists *lists, struct tl_call_place place, size_t count)
 static void look(uint64_t fs_base, const void *stack, const void *end, uint64_t *frame)
 {
     struct tl_self_range handlers = {(uintptr_t)stack, (uintptr_t)end};
-    tl_self_note_left(engine.self, fs_base, &handlers, frame, NULL);
+    tl_self_note_left(engine.self, &fs_base, &handlers, frame, NULL);
 }
 
 /* A thread that has left a handler by longjmp, and does something else since, is looked at after some time, and after

@@ -5,8 +5,7 @@
  * program.
  *
  * The broker asks before it decides anything, so a trap of ours is passed to it in the middle of the chain. The chain
- * is an immutable array behind one pointer; readers are counted, in one of two counters, so that whoever has put
- * another array there can wait for the readers of the old one: those that come later use the other counter.
+ * is an immutable array behind one pointer; whoever has put another one there waits for its readers (readers.c).
  *
  * In a copy, the registers that notifiers see are the program's, at the instruction. If a claim leaves them alone, the
  * copy goes on; if it changes the place or the stack pointer, the thread goes on there.
@@ -14,7 +13,6 @@
 #include "notifiers.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,6 +20,7 @@
 #include "frontend.h"
 #include "hit/broker.h"
 #include "hwbp.h"
+#include "readers.h"
 #include "structs.h"
 #include "trapline/notify.h"
 
@@ -38,13 +37,6 @@ struct chain {
 };
 
 static struct chain *chain; /* NULL: empty */
-static uint32_t turn, readers[2];
-static __thread unsigned depth __attribute__((tls_model("initial-exec")));
-
-bool notifiers_inside(void)
-{
-    return depth != 0;
-}
 
 /* ---- registers ---- */
 
@@ -168,34 +160,17 @@ static bool watch(const struct tl_notification *notification)
     return true;
 }
 
-static uint32_t *begin_reading(void)
-{
-    uint32_t *mine = &readers[__atomic_load_n(&turn, __ATOMIC_SEQ_CST) & 1];
-    __atomic_fetch_add(mine, 1, __ATOMIC_SEQ_CST);
-    return mine;
-}
-
 /* tl_broker_notifier. The broker keeps its stack to 8 bytes only. */
 __attribute__((force_align_arg_pointer)) static bool notified(void *context, const struct tl_notification *notification)
 {
     (void)context;
-    uint32_t *mine = begin_reading();
-    depth++;
+    struct reading reading;
+    readers_tidy(&reading, notification->frame->context.rsp, notification->frame->context.rbp);
+    readers_begin(&reading, __builtin_frame_address(0));
     bool claimed = hwbp_is_trap(notification) ? watch(notification)
                                               : walk(__atomic_load_n(&chain, __ATOMIC_SEQ_CST), notification);
-    depth--;
-    __atomic_fetch_sub(mine, 1, __ATOMIC_SEQ_CST);
+    readers_end(&reading);
     return claimed;
-}
-
-uint32_t *notifiers_read_begin(void)
-{
-    return begin_reading();
-}
-
-void notifiers_read_end(uint32_t *reading)
-{
-    __atomic_fetch_sub(reading, 1, __ATOMIC_SEQ_CST);
 }
 
 void notifiers_attach(struct tl_broker *broker)
@@ -204,28 +179,12 @@ void notifiers_attach(struct tl_broker *broker)
     __atomic_store_n(&broker->notify, (uint64_t)(uintptr_t)notified, __ATOMIC_SEQ_CST);
 }
 
-void notifiers_forked(void)
-{
-    readers[0] = readers[1] = 0; /* threads that are not here any more; this one is in fork, not in a notifier */
-}
-
 /* ---- changing the chain, under the engine's lock ---- */
-
-/* Until nobody reads what was the chain before this call. Whoever has read `turn` before we change it may add to the
- * counter later than we look: so both counters are waited for, one after the other. */
-void notifiers_wait(void)
-{
-    for (int i = 0; i < 2; i++) {
-        uint32_t *old = &readers[__atomic_fetch_add(&turn, 1, __ATOMIC_SEQ_CST) & 1];
-        while (__atomic_load_n(old, __ATOMIC_SEQ_CST))
-            sched_yield();
-    }
-}
 
 static void replace(struct chain *next)
 {
     struct chain *old = __atomic_exchange_n(&chain, next, __ATOMIC_SEQ_CST);
-    notifiers_wait();
+    readers_wait();
     free(old);
 }
 

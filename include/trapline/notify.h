@@ -8,7 +8,8 @@
  * pass them on.
  *
  * Notifiers are called in a signal context, on the stack that the kernel has chosen, with the signals blocked but for
- * those five: only what is async-signal-safe is allowed. Vector registers are kept by the kernel.
+ * those five: only what is async-signal-safe is allowed. Vector registers are kept by the kernel. They come back, or
+ * leave by siglongjmp, which has to give the thread its signal mask back.
  */
 #ifndef TRAPLINE_NOTIFY_H
 #define TRAPLINE_NOTIFY_H

@@ -56,8 +56,8 @@ typedef int tl_pre_handler(struct tl_probe *probe, struct tl_regs *regs);
 /* After the instruction, with the registers as the program is about to see them; they may be changed. Does not run
  * where the instruction does not end (it faults, or never comes back). */
 typedef void tl_post_handler(struct tl_probe *probe, struct tl_regs *regs);
-/* The instruction or a handler has faulted. Runs in a signal context. Non-zero: repaired; go on with regs as they are
- * now. 0: not mine; the program sees the fault as its own. */
+/* The instruction or a handler has faulted. Runs in a signal context, which it may leave by siglongjmp. Non-zero:
+ * repaired; go on with regs as they are now. 0: not mine; the program sees the fault as its own. */
 typedef int tl_fault_handler(struct tl_probe *probe, struct tl_regs *regs, const struct tl_fault *fault);
 /* One of this probe's handlers ran into an int3 that is not a probe; regs are the handler's, rip behind the int3. Runs
  * in a signal context. Non-zero: go on with regs as they are now. 0: not mine; the program gets SIGTRAP. */

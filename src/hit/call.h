@@ -135,6 +135,8 @@ bool tl_call_inside(void);
 /* The action whose handler, or what that has called, was interrupted on this thread when it had these registers; or
  * NULL. */
 const struct tl_call_action *tl_call_current(uint64_t rsp, uint64_t rbp);
+/* Likewise, where on the program's stack the hit is; or NULL. */
+const void *tl_call_hit_at(uint64_t rsp, uint64_t rbp);
 /* For who waits long for a list to become quiet: calls `look` for each thread in it, with the thread pointer, the
  * bounds of the thread's stack for handlers, and where it is said from which frame on the program's stack the handler
  * was entered. If the thread has left the handler for good, that is to be made 0 while the thread stands still. */

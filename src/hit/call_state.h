@@ -52,7 +52,8 @@ struct tl_call_record {
     uint64_t *owner;                     /* its place in the pool */
     struct tl_sigstack given_up;         /* what the program has for an alternate stack, while it has none… */
     uint64_t has_given_up;               /* …which this says */
-    uint64_t mask, pad;                  /* what the program blocks, while all is blocked */
+    uint64_t mask;                       /* what the program blocks, while all is blocked */
+    uint64_t taken; /* the key of the call under way whose return probe's handler runs, or was left; see returns.c */
 };
 
 struct tl_call_pool {
@@ -107,6 +108,8 @@ HIDDEN void tl_vector_setup(void);
 
 /* A hit has found its thread's record busy, or none: the one that it may use, which is not busy now; or NULL. */
 HIDDEN struct tl_call_record *tl_call_claim(struct tl_call_record *record, const struct tl_call_frame *frame);
+/* All records, whose ever they are; NULL: there are no more. */
+HIDDEN struct tl_call_record *tl_call_record_at(size_t index);
 /* A thread begins to use the record: what it has for an alternate stack is not known. */
 HIDDEN void tl_call_alternate_forget(struct tl_call_record *record);
 /* The steps by which a hit on the alternate stack has its handlers run, and comes back. See call_alternate.c. The last

@@ -97,3 +97,8 @@ const struct tl_call_action *ON_HIT tl_call_current(uint64_t rsp, uint64_t rbp)
     struct tl_call_record *record = tl_call_self;
     return record->list->run == tl_call_dispatch ? record->action : record->list->actions;
 }
+
+const void *ON_HIT tl_call_hit_at(uint64_t rsp, uint64_t rbp)
+{
+    return tl_call_is_inside(rsp, rbp) ? tl_call_self->frame : NULL;
+}

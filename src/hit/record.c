@@ -47,6 +47,16 @@ static ON_HIT struct tl_call_record *record_of(const struct tl_call_pool *pool, 
     return (struct tl_call_record *)(end - sizeof(struct tl_call_record));
 }
 
+struct tl_call_record *tl_call_record_at(size_t index)
+{
+    for (struct tl_call_pool *pool = __atomic_load_n(&tl_call_pools, __ATOMIC_ACQUIRE); pool; pool = pool->next) {
+        if (index < pool->count)
+            return record_of(pool, index);
+        index -= pool->count;
+    }
+    return NULL;
+}
+
 static ON_HIT bool change_owner(uint64_t *place, uint64_t from, uint64_t to)
 {
     return __atomic_compare_exchange_n(place, &from, to, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);

@@ -10,8 +10,8 @@
  *
  * The dead. A call that longjmp, an exception or its thread's end has cut off leaves its instance behind. If a new call
  * has the same key, that proves it dead, and it is overwritten. When the array is full, those are dropped whose return
- * address no longer lies where they say. What a thread has taken before its present hit it has left by a jump out of a
- * handler.
+ * address no longer lies where they say. What a thread has taken, its record says; so when it takes another one, or the
+ * array goes, it has left the earlier one by a jump out of a handler.
  *
  * Rewriting. The return address is replaced by that of a stub, which comes to tl_call_returned. The call has been
  * popped by then, so that its key is 8 below the stack pointer, or further if the ret has released arguments: then it
@@ -23,7 +23,9 @@
 #include "hit/call_state.h"
 
 enum { FREE = 0, ALIGNMENT = 16, TURN_BITS = 16 };
-#define TAKEN ((uint64_t)1 << TURN_BITS) /* and the fs base in place of a stack pointer, which is even */
+#define TAKEN ((uint64_t)1 << TURN_BITS) /* no key: stack pointers are even */
+
+#define GIVING_BACK ((uint64_t)1) /* in tl_call_record.taken: its thread is about to */
 
 struct instance {
     struct tl_return_instance shown; /* to handlers */
@@ -94,8 +96,24 @@ static ON_HIT struct instance *instance_at(const struct tl_call_return *calls, u
     return (struct instance *)(calls->instances + index * calls->stride);
 }
 
+/* An array goes whose places nobody is at: of those that were left it is to be forgotten. */
+static void forget_left(const struct tl_call_return *calls)
+{
+    struct tl_call_record *record;
+    uint64_t start = (uint64_t)(uintptr_t)calls->keys, taken;
+    for (size_t i = 0; (record = tl_call_record_at(i)); i++)
+        while ((taken = __atomic_load_n(&record->taken, __ATOMIC_ACQUIRE)) - start <
+               calls->shape.max_active * sizeof(uint64_t))
+            if (taken & GIVING_BACK)
+                __builtin_ia32_pause();
+            else
+                __atomic_compare_exchange_n(&record->taken, &taken, 0, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+}
+
 void tl_call_return_give_up(struct tl_call_return *calls)
 {
+    if (!calls->shape.stub)
+        forget_left(calls);
     for (uint32_t i = 0; i < calls->shape.max_active; i++)
         if (calls->shape.stub)
             instance_at(calls, i)->given_up = 1;
@@ -129,14 +147,9 @@ static ON_HIT uint64_t fs_base(void)
     return base;
 }
 
-static ON_HIT uint64_t taken_by_us(void)
-{
-    return fs_base() << TURN_BITS | TAKEN;
-}
-
 static ON_HIT bool is_taken(uint64_t key)
 {
-    return key & TAKEN;
+    return key == TAKEN;
 }
 
 /* Whether the call with this key, as it seems, is over. */
@@ -179,8 +192,31 @@ static ON_HIT int64_t find(struct tl_call_return *calls, uint64_t rsp)
 
 static ON_HIT bool take(struct tl_call_return *calls, uint32_t index, uint64_t key)
 {
-    return __atomic_compare_exchange_n(&calls->keys[index], &key, taken_by_us(), false, __ATOMIC_ACQ_REL,
-                                       __ATOMIC_RELAXED);
+    return __atomic_compare_exchange_n(&calls->keys[index], &key, TAKEN, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+}
+
+/* What this thread has taken, while a handler may leave it. */
+static ON_HIT void note_taken(struct tl_call_return *calls, int64_t index)
+{
+    __atomic_store_n(&tl_call_self->taken, (uint64_t)(uintptr_t)&calls->keys[index], __ATOMIC_RELEASE);
+}
+
+static ON_HIT void release(struct tl_call_return *calls, int64_t index, uint64_t key)
+{
+    __atomic_store_n(&calls->keys[index], key, __ATOMIC_RELEASE);
+    __atomic_store_n(&tl_call_self->taken, 0, __ATOMIC_RELEASE);
+}
+
+/* Unless the array goes, the place that was left is free again. */
+static ON_HIT void give_back_left(void)
+{
+    struct tl_call_record *record = tl_call_self;
+    uint64_t left = __atomic_load_n(&record->taken, __ATOMIC_ACQUIRE), key = TAKEN;
+    if (LIKELY(!left) || !__atomic_compare_exchange_n(&record->taken, &left, left | GIVING_BACK, false,
+                                                      __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+        return;
+    __atomic_compare_exchange_n((uint64_t *)left, &key, FREE, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+    __atomic_store_n(&record->taken, 0, __ATOMIC_RELEASE);
 }
 
 /* Keys may now be `distance` places from home. */
@@ -192,11 +228,10 @@ static ON_HIT void extend(struct tl_call_return *calls, uint32_t distance)
         ;
 }
 
-/* Whether the place with this key may be had: at first if it is free or was left behind by this thread, then if its
- * call is dead. */
+/* Whether the place with this key may be had: at first if it is free, then if its call is dead. */
 static ON_HIT bool may_have(const struct tl_call_return *calls, uint32_t index, uint64_t key, bool dead)
 {
-    if (key == FREE || key == taken_by_us())
+    if (key == FREE)
         return true;
     return dead && !is_taken(key) && is_dead(calls, index, key);
 }
@@ -223,6 +258,7 @@ static ON_HIT int64_t make_room(struct tl_call_return *calls, uint64_t rsp)
 void ON_HIT tl_call_enters(struct tl_call_return *calls, struct tl_regs *regs)
 {
     uint64_t *return_address = (uint64_t *)regs->rsp, return_to = *return_address, stub = calls->shape.stub;
+    give_back_left();
     int64_t at = make_room(calls, regs->rsp);
     if (at < 0) {
         __atomic_fetch_add(&calls->missed, 1, __ATOMIC_RELAXED);
@@ -240,10 +276,11 @@ void ON_HIT tl_call_enters(struct tl_call_return *calls, struct tl_regs *regs)
     instance->given_up = 0;
     uint64_t key = key_of(regs->rsp, ++instance->turn);
     instance->thread = fs_base();
+    note_taken(calls, at);
     bool wanted = !calls->shape.entry || !calls->shape.entry(&instance->shown, regs);
     if (stub)
         *return_address = wanted ? stub : return_to;
-    __atomic_store_n(&calls->keys[at], wanted ? key : FREE, __ATOMIC_RELEASE);
+    release(calls, at, wanted ? key : FREE);
 }
 
 void ON_HIT tl_call_leaves(struct tl_call_return *calls, struct tl_regs *regs, bool by_jump)
@@ -252,10 +289,12 @@ void ON_HIT tl_call_leaves(struct tl_call_return *calls, struct tl_regs *regs, b
     if (at < 0)
         return;
     struct instance *instance = instance_at(calls, (uint32_t)at);
-    __atomic_store_n(&calls->keys[at], taken_by_us(), __ATOMIC_RELAXED);
+    give_back_left();
+    __atomic_store_n(&calls->keys[at], TAKEN, __ATOMIC_RELAXED);
+    note_taken(calls, at);
     instance->shown.value_known = !by_jump;
     calls->shape.handler(&instance->shown, regs);
-    __atomic_store_n(&calls->keys[at], FREE, __ATOMIC_RELEASE);
+    release(calls, at, FREE);
 }
 
 /* Of the calls of this thread, or of all (0), the place of the one nearest below rsp; or -1. */
@@ -283,7 +322,7 @@ static ON_HIT int64_t find_returned(struct tl_call_return *calls, uint64_t rsp)
         at = find_nearest(calls, rsp, 0);
     if (at < 0)
         __builtin_trap(); /* nobody knows where to go on */
-    __atomic_store_n(&calls->keys[at], taken_by_us(), __ATOMIC_RELAXED);
+    __atomic_store_n(&calls->keys[at], TAKEN, __ATOMIC_RELAXED);
     return at;
 }
 
@@ -293,10 +332,15 @@ void ON_HIT tl_call_comes_back(struct tl_call_return *calls, struct tl_regs *reg
     struct instance *instance = instance_at(calls, (uint32_t)at);
     instance->shown.value_known = 1;
     regs->rip = instance->shown.return_to;
-    if (!may_report)
+    if (!may_report) {
         __atomic_fetch_add(&calls->missed, 1, __ATOMIC_RELAXED);
-    else if (!instance->given_up)
+    } else if (!instance->given_up) {
+        give_back_left();
+        note_taken(calls, at);
         calls->shape.handler(&instance->shown, regs);
+        release(calls, at, FREE);
+        return;
+    }
     __atomic_store_n(&calls->keys[at], FREE, __ATOMIC_RELEASE);
 }
 

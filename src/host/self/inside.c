@@ -85,14 +85,11 @@ static uint64_t leads(void *context, uint64_t pc)
     return trap ? trap->to : 0;
 }
 
-static void look_at_all(const struct tl_look *look, const struct tl_world *world)
+static void look_at_task(const struct tl_look *look, const struct user_regs_struct *r)
 {
-    for (size_t i = 0; i < world->count; i++) {
-        const struct user_regs_struct *r = &world->tasks[i].regs;
-        const uint64_t registers[] = {r->rip, r->rax, r->rbx, r->rcx, r->rdx, r->rsi, r->rdi, r->rbp,
-                                      r->r8,  r->r9,  r->r10, r->r11, r->r12, r->r13, r->r14, r->r15};
-        tl_look_thread(look, registers, sizeof registers / sizeof *registers, r->rsp, false);
-    }
+    const uint64_t registers[] = {r->rip, r->rax, r->rbx, r->rcx, r->rdx, r->rsi, r->rdi, r->rbp, r->rsp,
+                                  r->r8,  r->r9,  r->r10, r->r11, r->r12, r->r13, r->r14, r->r15};
+    tl_look_thread(look, registers, sizeof registers / sizeof *registers, r->rsp, false);
 }
 
 int tl_inside(struct tl_self *self, const struct tl_self_range *ranges, size_t count, uint8_t *inside,
@@ -116,8 +113,8 @@ int tl_inside(struct tl_self *self, const struct tl_self_range *ranges, size_t c
     if (result == 0) {
         struct tl_look look = {sorted, count, inside, read_words, find_stack, leads, &places};
         memset(inside, 0, count);
-        if (world)
-            look_at_all(&look, world);
+        for (size_t i = 0; world && i < world->count; i++)
+            look_at_task(&look, &world->tasks[i].regs);
         tl_look_thread(&look, NULL, 0, (uint64_t)__builtin_frame_address(0), true);
         if (world)
             tl_world_resume(world);
@@ -153,32 +150,36 @@ int tl_self_inside(struct tl_self *self, const struct tl_self_range *ranges, siz
     return result;
 }
 
+static bool is_on_one_stack(struct places *places, uint64_t one, uint64_t other)
+{
+    struct tl_look_stack here, there;
+    return find_stack(places, one, &here) && find_stack(places, other, &there) && here.start == there.start;
+}
+
 /* Where nobody else is, the caller looks on behalf of threads that have ended. */
-static bool has_left(const struct places *places, const struct tl_world *world, uint64_t fs_base,
+static bool has_left(struct places *places, const struct tl_world *world, uint64_t fs_base,
                      const struct tl_self_range *stack, uint64_t frame)
 {
     enum { BELOW_FRAME = 16, FRAME = 64 };
-    struct tl_self_range ranges[] = {*stack, {frame - BELOW_FRAME, frame + FRAME}};
+    struct tl_self_range ranges[2] = {{frame - BELOW_FRAME, frame + FRAME}};
     struct tl_look_range sorted[2];
     uint8_t inside[2] = {0};
+    struct tl_look look = {sorted, stack ? 2 : 1, inside, read_words, find_stack, leads, places};
+    if (stack)
+        ranges[1] = *stack;
     for (size_t i = 0; world && i < world->count; i++) {
         const struct user_regs_struct *r = &world->tasks[i].regs;
-        const uint64_t registers[] = {r->rip, r->rax, r->rbx, r->rcx, r->rdx, r->rsi, r->rdi, r->rbp, r->rsp,
-                                      r->r8,  r->r9,  r->r10, r->r11, r->r12, r->r13, r->r14, r->r15};
-        struct tl_look_stack here, there;
-        struct tl_look look = {sorted, 2, inside, read_words, find_stack, leads, (void *)(uintptr_t)places};
         if (r->fs_base != fs_base)
             continue;
-        if (tl_look_sort(ranges, 2, sorted) || !find_stack((void *)(uintptr_t)places, r->rsp, &here) ||
-            !find_stack((void *)(uintptr_t)places, frame, &there) || here.start != there.start)
+        if (tl_look_sort(ranges, look.count, sorted) || (stack && !is_on_one_stack(places, r->rsp, frame)))
             return false;
-        tl_look_thread(&look, registers, sizeof registers / sizeof *registers, r->rsp, false);
+        look_at_task(&look, r);
         return !inside[0] && !inside[1];
     }
     return true; /* it has ended */
 }
 
-int tl_self_note_left(struct tl_self *self, uint64_t fs_base, const struct tl_self_range *stack, uint64_t *frame,
+int tl_self_note_left(struct tl_self *self, const uint64_t *fs_base, const struct tl_self_range *stack, uint64_t *frame,
                       struct tl_error *error)
 {
     struct tl_entered entered;
@@ -193,7 +194,7 @@ int tl_self_note_left(struct tl_self *self, uint64_t fs_base, const struct tl_se
     if (result == 0 && tl_world_threads() != 1)
         result = tl_world_stop(&world);
     uint64_t now = __atomic_load_n(frame, __ATOMIC_ACQUIRE);
-    if (result == 0 && now && has_left(&places, world, fs_base, stack, now))
+    if (result == 0 && now && has_left(&places, world, *fs_base, stack, now))
         __atomic_store_n(frame, 0, __ATOMIC_RELEASE);
     if (world)
         tl_world_resume(world);

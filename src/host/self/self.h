@@ -110,10 +110,10 @@ int tl_self_publish_more(struct tl_self *self, const struct tl_traps_part *const
  * for "no". -EPERM, -EAGAIN: not known, as for arm. */
 int tl_self_inside(struct tl_self *self, const struct tl_self_range *ranges, size_t count, uint8_t *inside,
                    struct tl_error *error);
-/* A thread was in a handler, on this stack for handlers, with *frame an address on the stack that it had come from.
- * Where it has ended, or is on that stack again, and nothing there leads back, *frame becomes 0. -EPERM, -EAGAIN: not
- * known. */
-int tl_self_note_left(struct tl_self *self, uint64_t fs_base, const struct tl_self_range *stack, uint64_t *frame,
+/* The thread of *fs_base was in a handler, on this stack for handlers, with *frame an address on the stack that it had
+ * come from. Where it has ended, or is on that stack again, and nothing there leads back, *frame becomes 0. No stack:
+ * *frame is on that of the handler. Both are read while the threads stand still. -EPERM, -EAGAIN: not known. */
+int tl_self_note_left(struct tl_self *self, const uint64_t *fs_base, const struct tl_self_range *stack, uint64_t *frame,
                       struct tl_error *error);
 /* Here are stacks of handlers: a thread that is on one has another stack, that of the program, whose address is
  * somewhere on this one. For good. -ENOMEM. */
