@@ -102,10 +102,12 @@ def test_exec_ends_the_run_cleanly():
 
 
 def test_a_command_that_execs_is_waited_for():
-    done = run_with_file("count", "--json", "-e", "EXE!main", "--", "bash", "-c",
-                         "exec bash -c 'sleep 0.5; exit 9'")
-    done.expect(9, "another program")
-    assert done.summary()["hits"] == 1, "hits before the exec are told"
+    go = os.path.join(WORK, "go")
+    tool = Tool("count", "--json", "-e", "EXE!main", "--", "bash", "-c",
+                f"exec bash -c 'until [ -e {go} ]; do sleep 0.01; done; exit 9'")
+    wait_until(lambda: "another program" in tool.err, "the exec is told")
+    open(go, "w").close()
+    assert tool.end().expect(9).summary()["hits"] == 1, "hits before the exec are told"
     run_with_file("count", "-e", "EXE!main", "--", "bash", "-c", f"exec {target('children')} crash").expect(128 + 11)
 
 

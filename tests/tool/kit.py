@@ -33,7 +33,9 @@ def main(cases):
     """Run the test_ functions of a script's globals(). The exit status is the script's."""
     chosen = sys.argv[3:]
     failed = skipped = 0
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever started us may have it ignored (nohup)
+    for number, action in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler),
+                           (signal.SIGQUIT, signal.SIG_DFL)):
+        signal.signal(number, action)  # whoever started us may have them ignored: nohup, a script's &
     tests = [name for name in cases if name.startswith("test_") and (not chosen or name in chosen)]
     for name in tests:
         begun = time.monotonic()

@@ -149,11 +149,15 @@ def test_what_is_ignored_stays_ignored():
 def test_ctrl_c_on_the_tool_alone_lets_the_command_go_on():
     mark = os.path.join(WORK, "went-on")
     out = os.path.join(WORK, "table")
-    tool = Tool("count", "--json", "-o", out, "-e", "EXE!main", "--", "bash", "-c", f"sleep 0.5; echo yes > {mark}",
-                stdout=subprocess.DEVNULL)
-    tool.stop().expect(130)
+    go = os.path.join(WORK, "go")
+    tool = Tool("count", "--json", "-o", out, "-e", "EXE!main", "--", "bash", "-c",
+                f"until [ -e {go} ]; do sleep 0.01; done; echo yes > {mark}", stdout=subprocess.DEVNULL)
+    tool.process.send_signal(signal.SIGINT)
+    assert tool.process.wait(timeout=PATIENCE) == 130
     with open(out) as file:
         assert json.loads(file.read().splitlines()[-1])["type"] == "summary"
+    assert not os.path.exists(mark)
+    open(go, "w").close()
     wait_until(lambda: os.path.exists(mark), "the command has gone on")
 
 
