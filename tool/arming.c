@@ -179,7 +179,7 @@ uint8_t *arming_data(const struct placed *placed, size_t *size)
     if (!data)
         return NULL;
     struct tl_broker *broker = (struct tl_broker *)(void *)data;
-    struct tl_broker_setup setup = {.flags = (facts->fsgsbase ? TL_BROKER_FSGSBASE : 0u) |
+    struct tl_broker_setup setup = {.flags = TL_BROKER_DORMANT | (facts->fsgsbase ? TL_BROKER_FSGSBASE : 0u) |
                                              (facts->fs_self && !facts->fsgsbase ? TL_BROKER_FS_SELF : 0u),
                                     .pid = (uint32_t)facts->ns_pid,
                                     .marker = arming->marker,

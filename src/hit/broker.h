@@ -15,6 +15,8 @@
  * tl_broker_adopt_thread, and unblock it. (5) Guards (src/probe/guards.h), which lead to tl_guard_entry. All before
  * the first int3; (3) to (5) while no thread runs. A SIGTRAP that is really pending in step (4) comes to the broker,
  * which knows by then that it is blocked.
+ * Who may die in the middle, the program running on, sets up with TL_BROKER_DORMANT: guards come before (3), between
+ * (3) and (4) the flag is cleared, and set again when the masks are back; guards go last.
  *
  * How to disarm. (1) No int3 is left in the text. (2) Guards are taken out, and no thread is in our memory, or in the
  * broker's handler (tl_broker_is_inside). (3) For
@@ -172,7 +174,10 @@ struct tl_broker_child {
 
 enum {
     TL_BROKER_FSGSBASE = 1, /* rdfsbase works */
-    TL_BROKER_FS_SELF = 2   /* else: fs:0 holds the fs base in every thread */
+    TL_BROKER_FS_SELF = 2,  /* else: fs:0 holds the fs base in every thread */
+    /* Guards leave everything to the kernel, and what is said of masks in here counts for nothing. One store makes all
+     * guards at once a part of it, or none. */
+    TL_BROKER_DORMANT = 4
 };
 
 struct tl_broker {

@@ -172,6 +172,8 @@ enum tl_guard_verdict tl_guard(struct tl_broker *broker, struct tl_hit_regs *reg
 {
     uint64_t number = (uint32_t)regs->r[TL_RAX];
     struct tl_caller caller;
+    if (broker->flags & TL_BROKER_DORMANT)
+        return TL_GUARD_PLAIN;
     tl_caller_find(&caller, broker);
     if (caller.is_stranger)
         return TL_GUARD_PLAIN;

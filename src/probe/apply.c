@@ -3,14 +3,16 @@
  * The order is what keeps the target able to run on at every instant: what a jump leads to is there before the jump,
  * and stays until no thread can come from it any more.
  *
- *   apply:  fill the pool, stop, map code and gates, set the gates, arm, patch the text, resume
- *   remove: stop, un-patch in reverse, move threads out of copies, and, once none is left inside, disarm, unmap, resume
+ *   apply:  fill the pool, stop, map code and gates, set the gates, patch guards, arm, patch the rest, resume
+ *   remove: stop, un-patch all but guards, move threads out of copies, and, once none is left inside, disarm, un-patch
+ *           guards, unmap, resume
  *
  * On removal the gates are closed with the text, so that threads that are still in a hook leave it without entering the
  * runtime.
  *
- * As long as the broker is armed its guards stay: without them the program would be told of the kernel's actions and
- * masks, which are the broker's. So guards come first and go last; they rely on the program's own bytes only.
+ * As long as the broker is armed its guards are there: without them the program would be told of the kernel's actions
+ * and masks, which are the broker's. So guards come first and go last, and arming wakes them all at once; they rely on
+ * the program's own bytes only.
  * Breakpoints come last and go first: what a program learns of its signals in the moment until nobody is inside is
  * rarely wrong, and a breakpoint would be fatal. One that a jump below runs into comes and goes with that.
  */
@@ -153,6 +155,50 @@ static bool has_leads(const struct tl_applied *applied)
     return false;
 }
 
+static struct tl_patch undo_of(const struct tl_patch *patch)
+{
+    struct tl_patch undo = {.addr = patch->addr, .length = patch->length, .late = patch->late};
+    memcpy(undo.expect, patch->bytes, patch->length);
+    memcpy(undo.bytes, patch->expect, patch->length);
+    return undo;
+}
+
+/* What takes these back, from the last to the first; NULL without memory. */
+static struct tl_patch *undo_all(const struct tl_patch *patches, size_t count)
+{
+    struct tl_patch *undo = calloc(count + 1, sizeof *undo);
+    for (size_t i = 0; i < count && undo; i++)
+        undo[i] = undo_of(&patches[count - 1 - i]);
+    return undo;
+}
+
+/* All or nothing. */
+static int place_text(struct tl_applied *applied, const struct tl_runtime *runtime)
+{
+    const struct tl_port *port = applied->port;
+    struct tl_patch *patches = applied->patches;
+    size_t guards = applied->late_count;
+    struct tl_patch *undo = undo_all(patches, guards);
+    int error = undo ? 0 : -ENOMEM;
+    if (!error && guards)
+        error = port->patch(port->host, patches, guards);
+    if (error) {
+        free(undo);
+        return error;
+    }
+    if (runtime->data_size)
+        error = port->arm(port->host, runtime->data_addr);
+    if (!error) {
+        error = port->patch(port->host, patches + guards, applied->patch_count - guards);
+        if (error && runtime->data_size)
+            port->disarm(port->host);
+    }
+    if (error && guards)
+        port->patch(port->host, undo, guards);
+    free(undo);
+    return error;
+}
+
 static int place(struct tl_applied *applied, const struct tl_runtime *runtime)
 {
     const struct tl_port *port = applied->port;
@@ -166,13 +212,8 @@ static int place(struct tl_applied *applied, const struct tl_runtime *runtime)
     error = set_gates(applied, &runtime->gate);
     if (!error && runtime->data_size)
         error = port->set(port->host, runtime->marker_addr, 1);
-    if (!error && runtime->data_size)
-        error = port->arm(port->host, runtime->data_addr);
-    if (!error) {
-        error = port->patch(port->host, applied->patches, applied->patch_count);
-        if (error && runtime->data_size)
-            port->disarm(port->host);
-    }
+    if (!error)
+        error = place_text(applied, runtime);
     if (error)
         port->unmap(port->host, applied->mappings, applied->mapping_count);
     else if (runtime->then)
@@ -236,14 +277,6 @@ static int locate(void *context, uint64_t pc, uint64_t *original, int *fix_rcx)
     return tl_plan_locate(applied->sites, applied->site_count, applied->plan, pc, original, fix_rcx);
 }
 
-static struct tl_patch undo_of(const struct tl_patch *patch)
-{
-    struct tl_patch undo = {.addr = patch->addr, .length = patch->length, .late = patch->late};
-    memcpy(undo.expect, patch->bytes, patch->length);
-    memcpy(undo.bytes, patch->expect, patch->length);
-    return undo;
-}
-
 /* One patch, where all at once were refused because somebody else has changed something. A breakpoint on the first byte
  * is left where it is (its owner has the program's byte and will put it back), the bytes behind it are restored. */
 static int restore_one(const struct tl_port *port, const struct tl_patch *patch)
@@ -273,11 +306,9 @@ static int restore_text(struct tl_applied *applied, size_t first)
     size_t count = applied->patch_count - first;
     if (!count)
         return 0;
-    struct tl_patch *undo = calloc(count, sizeof *undo);
+    struct tl_patch *undo = undo_all(applied->patches + first, count);
     if (!undo)
         return -ENOMEM;
-    for (size_t i = 0; i < count; i++)
-        undo[i] = undo_of(&applied->patches[applied->patch_count - 1 - i]);
     int error = port->patch(port->host, undo, count);
     free(undo);
     if (error == -EBUSY || error == -EFAULT) {
@@ -306,10 +337,10 @@ static int restore_text(struct tl_applied *applied, size_t first)
 static int take_back_guards(struct tl_applied *applied)
 {
     const struct tl_port *port = applied->port;
-    int error = restore_text(applied, 0);
+    int error = port->disarm ? port->disarm(port->host) : 0;
+    if (!error)
+        error = restore_text(applied, 0);
     applied->late_count = applied->patch_count;
-    if (!error && port->disarm)
-        error = port->disarm(port->host);
     return error;
 }
 

@@ -105,7 +105,7 @@ static uint8_t *make_data(struct armed *a, size_t *size)
     bool has_watches = a->watches != 0;
     tl_broker_init(broker, &(struct tl_broker_setup){.notify = has_watches ? ARMED_RUNTIME + tl_blob_watch() : 0,
                                                      .notify_context = a->region.area_addr + a->watches,
-                                                     .flags = TL_BROKER_FSGSBASE,
+                                                     .flags = TL_BROKER_DORMANT | TL_BROKER_FSGSBASE,
                                                      .pid = (uint32_t)tl_remote_facts(a->remote)->ns_pid,
                                                      .marker = ARMED_RUNTIME + (1 << 19),
                                                      .entry = ARMED_RUNTIME + tl_blob_broker_entry(),

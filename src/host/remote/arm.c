@@ -7,9 +7,11 @@
  * program has set itself meanwhile stays. All of it can be written by the program, which fools but itself with that:
  * offsets in it are numbers of its own memory, and the sizes are ours.
  *
- * The broker's memory is written before the kernel's actions change, and these before the masks: at each moment what
- * the program would be told of its signals is what they were. What it says of threads' masks is written last before
- * these change, and taken back first behind them: if the tool dies, the program's calls change the real ones unseen.
+ * The guards are in place before and after all that, but dormant: until one store wakes them all, and from the store on
+ * that sends them all to sleep again, the program's calls are between it and the kernel, and what the broker says of
+ * threads' masks counts for nothing. In between it counts, whether the kernel blocks SIGTRAP for a thread already, or
+ * still, or not: so its masks change behind the first store and before the second, and at whichever step the tool dies
+ * the program is told what its masks are. Breakpoints come later and go sooner.
  *
  * A handler that has not returned yet has a saved mask on some stack, with which its thread goes on. Where SIGTRAP is
  * blocked in there it is let through, and the log says where; the broker is told of the handler that a thread is in.
@@ -204,6 +206,20 @@ static int adopt_actions(struct tl_remote *r, struct tl_broker *broker, bool wai
     return result;
 }
 
+/* One store: all guards begin to count, or to count for nothing. */
+static int set_dormant(struct tl_remote *r, uint64_t addr, uint64_t *flags, bool dormant)
+{
+    *flags = dormant ? *flags | TL_BROKER_DORMANT : *flags & ~(uint64_t)TL_BROKER_DORMANT;
+    tl_remote_step(dormant ? "broker asleep" : "broker awake");
+    return tl_mem_write(r, addr + offsetof(struct tl_broker, flags), flags, sizeof *flags);
+}
+
+bool tl_is_dormant(struct tl_remote *r, uint64_t addr)
+{
+    uint64_t flags = 0;
+    return tl_mem_read(r, addr + offsetof(struct tl_broker, flags), &flags, sizeof flags) || flags & TL_BROKER_DORMANT;
+}
+
 static int arm(struct tl_remote *r, uint64_t addr, struct tl_broker *broker, struct tl_broker *before, struct frames *f,
                struct tl_error *error)
 {
@@ -238,6 +254,8 @@ static int arm(struct tl_remote *r, uint64_t addr, struct tl_broker *broker, str
                             sizeof *broker - sooner);
     for (size_t i = 0; i < f->coming_count && f->waiting && result == 0; i++)
         result = tl_signal_queue(r, f->coming[i].tid, &f->coming[i].info);
+    if (result == 0)
+        result = set_dormant(r, addr, &broker->flags, false);
     if (result == 0)
         result = unblock(r, f);
     if (result)
@@ -361,17 +379,6 @@ static int send_again(struct tl_remote *r, struct tl_broker *broker)
     return result;
 }
 
-/* Masks are real again, and nobody else is to give them back by what the broker knew. */
-static int forget_masks(struct tl_remote *r, uint64_t addr, struct tl_broker *broker, struct tl_broker *before)
-{
-    memcpy(before, broker, sizeof *before);
-    for (size_t i = 0; i < TL_BROKER_THREADS; i++) {
-        broker->threads[i].trap_blocked = 0;
-        broker->threads[i].handler = 0;
-    }
-    return write_back(r, addr, (uint8_t *)before, (uint8_t *)broker, sizeof *broker);
-}
-
 /* From here on it knows nothing of the program's signals, and would give nothing back a second time. */
 static int forget(struct tl_remote *r, uint64_t addr, struct tl_broker *broker, struct tl_broker *before)
 {
@@ -386,10 +393,11 @@ int tl_disarm(struct tl_remote *r, uint64_t addr, struct tl_error *error)
 {
     struct tl_broker *broker = malloc(2 * sizeof *broker);
     int result = broker ? tl_mem_read(r, addr, broker, sizeof *broker) : -ENOMEM;
-    if (result == 0)
+    if (result == 0 && !(broker->flags & TL_BROKER_DORMANT)) {
         result = block_again(r, broker);
-    if (result == 0)
-        result = forget_masks(r, addr, broker, broker + 1);
+        if (result == 0)
+            result = set_dormant(r, addr, &broker->flags, true);
+    }
     if (result == 0)
         result = restore_actions(r, broker);
     if (result == 0)
@@ -420,10 +428,11 @@ int tl_port_disarm(struct tl_remote *r, struct tl_error *error)
         return tl_fail(error, -EINVAL, "disarming without a stop");
     if (!r->broker)
         return 0;
+    if (!tl_is_dormant(r, r->broker))
+        tl_each_own_record(r, TL_RECORD_MASK, tl_restore_mask);
     int result = tl_disarm(r, r->broker, error);
     if (result)
         return result;
-    tl_each_own_record(r, TL_RECORD_MASK, tl_restore_mask);
     r->armed->live = 0;
     r->armed = NULL;
     r->broker = r->asleep = 0;
