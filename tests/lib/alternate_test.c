@@ -178,12 +178,16 @@ static void the_program_may_change_its_stack(void **state)
     kit_unregister(&probe);
 }
 
+/* A sanitizer has given it a stack, and takes back what it finds at the end. */
 static void *in_a_thread(void *unused)
 {
+    stack_t before;
+    assert_int_equal(sigaltstack(NULL, &before), 0);
     use_stack(1);
     hit_in_a_signal_handler(&nested);
     use_stack(2);
     hit_in_a_signal_handler(&nested);
+    assert_int_equal(sigaltstack(&before, NULL), 0);
     return unused;
 }
 
