@@ -338,10 +338,12 @@ static int take_back_guards(struct tl_applied *applied)
 {
     const struct tl_port *port = applied->port;
     int error = port->disarm ? port->disarm(port->host) : 0;
-    if (!error)
-        error = restore_text(applied, 0);
+    if (error == -EAGAIN)
+        return error;
+    /* Where the kernel's actions cannot be had back, the guards are dormant nevertheless. */
+    int text = restore_text(applied, 0);
     applied->late_count = applied->patch_count;
-    return error;
+    return error ? error : text;
 }
 
 static int try_to_remove(struct tl_applied *applied)

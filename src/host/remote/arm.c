@@ -389,15 +389,24 @@ static int forget(struct tl_remote *r, uint64_t addr, struct tl_broker *broker, 
     return write_back(r, addr, (uint8_t *)before, (uint8_t *)broker, sizeof *broker);
 }
 
+int tl_masks_back(struct tl_remote *r, uint64_t addr)
+{
+    struct tl_broker *broker = malloc(sizeof *broker);
+    int result = broker ? tl_mem_read(r, addr, broker, sizeof *broker) : -ENOMEM;
+    if (result == 0 && !(broker->flags & TL_BROKER_DORMANT))
+        result = block_again(r, broker);
+    if (result == 0)
+        result = set_dormant(r, addr, &broker->flags, true);
+    free(broker);
+    return result;
+}
+
 int tl_disarm(struct tl_remote *r, uint64_t addr, struct tl_error *error)
 {
     struct tl_broker *broker = malloc(2 * sizeof *broker);
-    int result = broker ? tl_mem_read(r, addr, broker, sizeof *broker) : -ENOMEM;
-    if (result == 0 && !(broker->flags & TL_BROKER_DORMANT)) {
-        result = block_again(r, broker);
-        if (result == 0)
-            result = set_dormant(r, addr, &broker->flags, true);
-    }
+    int result = broker ? tl_masks_back(r, addr) : -ENOMEM;
+    if (result == 0)
+        result = tl_mem_read(r, addr, broker, sizeof *broker);
     if (result == 0)
         result = restore_actions(r, broker);
     if (result == 0)

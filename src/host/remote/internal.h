@@ -272,6 +272,8 @@ int tl_port_arm(struct tl_remote *r, uint64_t broker, struct tl_error *error);
 int tl_port_disarm(struct tl_remote *r, struct tl_error *error);
 /* The same for what stands there, whoever has armed it. Nobody is in its code, and no signal raised is on its way. */
 int tl_disarm(struct tl_remote *r, uint64_t broker, struct tl_error *error);
+/* The first part of it: masks, and nothing else. */
+int tl_masks_back(struct tl_remote *r, uint64_t broker);
 /* Its guards leave everything to the kernel: it is not armed yet, or not any more. */
 bool tl_is_dormant(struct tl_remote *r, uint64_t broker);
 void tl_restore_mask(struct tl_remote *r, const struct tl_record *record);

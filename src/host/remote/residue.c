@@ -464,11 +464,7 @@ static int give_back_signals(struct residue *x, struct tl_error *error)
 {
     struct tl_remote *r = x->r;
     int result = tl_core_create(r, error);
-    if (result)
-        return result;
-    if (!tl_is_dormant(r, x->broker))
-        each_record(x, TL_RECORD_MASK, 1, restore_mask);
-    return tl_disarm(r, x->broker, error);
+    return result ? result : tl_disarm(r, x->broker, error);
 }
 
 /* One look, target stopped. -EAGAIN: somebody has to run on first. */
@@ -500,14 +496,17 @@ static int clean_once(struct tl_remote *r, bool own, struct tl_error *error)
         result = on_its_way(x) || tl_in_flight(r) ? -EAGAIN : tl_port_evacuate(r, in_our_code, x);
     }
     if (result == 0) {
-        if (x->broker)
-            result = give_back_signals(x, error);
+        if (x->broker && !tl_is_dormant(r, x->broker))
+            each_record(x, TL_RECORD_MASK, 1, restore_mask);
+        result = x->broker ? tl_masks_back(r, x->broker) : 0;
     }
     if (result == 0) {
         each_record(x, TL_RECORD_LATE, 1, restore_text);
         if (!own)
             each_record(x, TL_RECORD_LATE, 0, restore_text);
         result = x->foreign ? tell_foreign(x, error) : 0;
+        if (result == 0 && x->broker)
+            result = give_back_signals(x, error);
     }
     if (result == 0) {
         each_record(x, TL_RECORD_GATE, 1, take_gate);
