@@ -8,7 +8,7 @@ import urllib.request
 from collections import Counter
 
 from live import *
-from servers import NGINX, answers, free_port
+from servers import NGINX, answers, children, free_port
 
 COMMANDS, REQUESTS = 4000, 300
 
@@ -109,8 +109,14 @@ def test_nginx_counts_its_connections():
     with open(f"{WORK}/nginx.conf", "w") as file:
         file.write(NGINX.format(work=WORK, port=port))
     master = background("nginx", "-c", f"{WORK}/nginx.conf", stderr=subprocess.DEVNULL)
-    wait_until(lambda: answers(port), "nginx answers")
-    worker = int(subprocess.run(["pgrep", "-P", str(master.pid)], stdout=subprocess.PIPE, text=True).stdout.split()[0])
+    wait_until(lambda: answers(port), "nginx listens")
+
+    def ask():
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/page.txt", timeout=PATIENCE) as answer:
+            assert answer.read() == page
+
+    ask()  # after which there is a worker, and it has had the connection before as well
+    (worker,) = children(master.pid)
     pointer, _ = variable(worker, "/usr/sbin/nginx", "ngx_connection_counter")
     (address,) = struct.unpack("Q", read_memory(worker, pointer, 8))
 
@@ -120,8 +126,7 @@ def test_nginx_counts_its_connections():
     first = counter()
     tool = Tool("watch", "--json", f"mem:{address:#x}/8", "-p", worker, ready="in place")
     for _ in range(REQUESTS):
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/page.txt", timeout=PATIENCE) as answer:
-            assert answer.read() == page
+        ask()
     last = counter()
     done = tool.stop().expect(0)
     hits = check_chain(done, f"{address:#x}", first, last)
