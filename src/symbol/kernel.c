@@ -74,7 +74,8 @@ int tl_kernel_symbols_read(const char *path, struct tl_kernel_symbols **out, str
     if (file)
         fclose(file);
     if (result != -ENOMEM) {
-        qsort(symbols->list, symbols->count, sizeof *symbols->list, by_address);
+        if (symbols->count)
+            qsort(symbols->list, symbols->count, sizeof *symbols->list, by_address);
         result = !symbols->count ? -ENOENT : !symbols->list[symbols->count - 1].addr ? -EPERM : 0;
     }
     if (result) {

@@ -247,7 +247,8 @@ static size_t give_out(struct tl_machine *machine, uint64_t before_ns, tl_machin
 {
     size_t given = 0;
     bool stop = false;
-    qsort(machine->held, machine->held_count, sizeof *machine->held, by_time);
+    if (machine->held_count)
+        qsort(machine->held, machine->held_count, sizeof *machine->held, by_time);
     while (given < machine->held_count && machine->held[given].hit.time_ns < before_ns && !stop) {
         stop = fn(context, &machine->held[given].hit);
         free(machine->held[given++].stack);
