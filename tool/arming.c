@@ -183,6 +183,7 @@ uint8_t *arming_data(const struct placed *placed, size_t *size)
                                              (facts->fs_self && !facts->fsgsbase ? TL_BROKER_FS_SELF : 0u),
                                     .pid = (uint32_t)facts->ns_pid,
                                     .marker = arming->marker,
+                                    .area = placed->region.area_addr,
                                     .entry = arming->runtime + tl_blob_broker_entry(),
                                     .pass = arming->runtime + tl_blob_broker_pass(),
                                     .restorer = arming->runtime + tl_blob_broker_restorer()};

@@ -100,7 +100,8 @@ struct tl_hit_control {
     uint64_t area_size;
     uint64_t heartbeat;     /* tsc of the reader's last look: with TL_HIT_BLOCK nobody waits for a dead reader */
     uint64_t heartbeat_max; /* tsc ticks after which a reader counts as dead */
-    /* Address of the signal broker (broker.h) in the target, as long as it is armed, or 0. Where there is one, memory
+    /* Address of the signal broker (broker.h) in the target, or 0; it is set at the latest when the program confines
+     * itself, as long as the broker is armed. Where there is one, what it says is forbidden is not done, and memory
      * is read directly, in threads that do not block SIGSEGV or SIGBUS; with TL_HIT_NO_MEMORY, in those of which that
      * is known. */
     uint64_t broker;

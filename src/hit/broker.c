@@ -48,6 +48,12 @@ static void map_back(const struct tl_broker_tables *tables, const struct tl_trap
         frame->info.addr = frame->context.rip;
 }
 
+static void end_in_place(struct tl_signal_frame *frame, uint64_t rip)
+{
+    frame->context.mask |= TL_THE_FIVE;
+    frame->context.rip = rip;
+}
+
 /* Whether there is no breakpoint any more at the address that a trap says. */
 static bool has_vanished(uint64_t addr)
 {
@@ -75,6 +81,10 @@ other_breakpoint(struct tl_broker *broker, struct tl_signal_frame *frame, struct
                  const struct tl_broker_tables *tables, const struct tl_trap *trap)
 {
     uint64_t addr = frame->context.rip - 1;
+    if (addr + 1 == tl_address(tl_asked)) {
+        frame->context.rax = frame->context.mask;
+        return frame;
+    }
     bool is_step = trap && trap->how == TL_TRAP_STEP; /* in our own code: nobody's business */
     if (broker->notify && !is_step) {
         const struct tl_trap_range *range = tl_trap_range_find(tables, addr);
@@ -87,6 +97,8 @@ other_breakpoint(struct tl_broker *broker, struct tl_signal_frame *frame, struct
         begin_step(broker, frame, trap->to);
     else if (has_vanished(addr))
         frame->context.rip = addr;
+    else if (tl_ends_in_place(broker, TL_SIGTRAP))
+        end_in_place(frame, addr);
     else {
         map_back(tables, tl_trap_range_find(tables, frame->context.rip), frame);
         return give_to_program(broker, frame, second);
@@ -168,6 +180,10 @@ static struct tl_signal_frame *fault(struct tl_broker *broker, struct tl_signal_
     enum tl_exception exception = context->vector == VECTOR_PAGE_FAULT ? TL_EXCEPTION_PAGE : TL_EXCEPTION_PROTECTION;
     if (broker->notify && is_claimed(broker, exception, frame, NULL, range))
         return frame;
+    if (tl_ends_in_place(broker, frame->info.number)) {
+        end_in_place(frame, context->rip);
+        return frame;
+    }
     if (range && context->rflags & TL_FLAG_TRAP) {
         struct tl_caller caller;
         tl_caller_find(&caller, broker);

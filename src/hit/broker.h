@@ -30,7 +30,8 @@
  * read until every thread has passed a barrier outside of the broker: keep it, or reuse it late.
  *
  * How it is done: broker.c (what a signal is), broker_deliver.c (giving it to the program), broker_pending.c (SIGTRAP
- * that is blocked), guard.c, guard_action.c, guard_wait.c (system calls), broker_caller.c (whose threads these are).
+ * that is blocked), guard.c, guard_action.c, guard_wait.c, guard_confine.c (system calls), broker_caller.c (whose
+ * threads these are), confine.c (what a confined program allows us).
  *
  * Limits, where a program is not quite as without us:
  *   - A fault in a displaced instruction while its signal is blocked kills as it should; the core dump has it in the
@@ -42,6 +43,8 @@
  *     information for it. (A restorer that has a guard all the same is made use of.)
  *   - A SIGTRAP for the whole process that meets a thread which blocks it goes on to a thread that waits for it, or is
  *     known to have it unblocked; a thread that has never come to a guard is not known.
+ *   - In a program that has confined itself (confine.h) and allows no signals to be sent, a SIGTRAP that somebody sends
+ *     while it is blocked does not come; and if it may not ask who it is either, a vfork child is taken for its parent.
  *   - Signals of the five that the program ignores, sent by somebody, end sleeps that no signal handler lets restart.
  *   - A signal handler is asked for 1,300 bytes more of its stack, for the time of the broker's look.
  *   - clone3 with CLONE_CLEAR_SIGHAND fails with ENOSYS, and the C library takes another way. Shadow stacks (CET) are
@@ -187,6 +190,8 @@ struct tl_broker {
     uint64_t flags;                 /* TL_BROKER_… */
     uint64_t marker;                /* address of a word in a page that is wiped on fork; not 0: process.pid is right */
     uint64_t entry, pass, restorer; /* where tl_broker_entry, … are in the process */
+    uint64_t area;                  /* address of the hit area (abi.h), or 0: there is none */
+    uint64_t forbidden;             /* bits 1 << enum tl_own_call (confine.h): a confined program does not allow them */
     struct tl_broker_process process;
     struct tl_broker_child children[TL_BROKER_CHILDREN];
     uint64_t keys[TL_BROKER_THREADS]; /* fs bases, hashed; 0: free */
@@ -251,6 +256,7 @@ struct tl_broker_setup {
     uint64_t marker;
     uint64_t entry, pass, restorer;
     uint64_t notify, notify_context;
+    uint64_t area; /* of hits, in a process that is not one's own, or 0 */
 };
 void tl_broker_init(struct tl_broker *broker, const struct tl_broker_setup *setup);
 /* The tables in force: one store. `image` is their address in the process. */

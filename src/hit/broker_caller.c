@@ -104,10 +104,10 @@ static void begin_child(struct tl_broker *broker, struct tl_broker_child *child)
     }
 }
 
-static bool is_dead(uint32_t pid)
+static bool is_dead(const struct tl_broker *broker, uint32_t pid)
 {
     enum { NO_SUCH_PROCESS = -3 };
-    return tl_kernel(TL_SYS_KILL, pid, 0, 0, 0, 0, 0) == NO_SUCH_PROCESS;
+    return tl_may(broker, TL_OWN_KILL) && tl_kernel(TL_SYS_KILL, pid, 0, 0, 0, 0, 0) == NO_SUCH_PROCESS;
 }
 
 /* Free room first; then that of a child that most likely has executed another program; then that of one that is dead.
@@ -119,7 +119,7 @@ static __attribute__((noinline)) struct tl_broker_child *make_child(struct tl_br
             struct tl_broker_child *child = &broker->children[(pid + i) % TL_BROKER_CHILDREN];
             uint32_t owner = __atomic_load_n(&child->process.pid, __ATOMIC_RELAXED);
             if (owner && !(pass == 1 && owner & TL_CHILD_IS_LEAVING) &&
-                !(pass == 2 && !(owner & TL_CHILD_IS_LEAVING) && is_dead(owner)))
+                !(pass == 2 && !(owner & TL_CHILD_IS_LEAVING) && is_dead(broker, owner)))
                 continue;
             if (!__atomic_compare_exchange_n(&child->process.pid, &owner, pid, false, __ATOMIC_ACQ_REL,
                                              __ATOMIC_RELAXED))
@@ -135,9 +135,13 @@ void tl_caller_find(struct tl_caller *caller, struct tl_broker *broker)
     caller->broker = broker;
     caller->process = &broker->process;
     caller->is_child = caller->is_stranger = false;
-    caller->pid = (uint32_t)tl_kernel(TL_SYS_GETPID, 0, 0, 0, 0, 0, 0);
+    /* A confined process that may not ask is itself; or a vfork child of its own, which is taken for it. */
+    bool may_ask = tl_may(broker, TL_OWN_GETPID);
+    caller->pid = may_ask ? (uint32_t)tl_kernel(TL_SYS_GETPID, 0, 0, 0, 0, 0, 0) : 0;
     if (!__atomic_load_n((const uint64_t *)broker->marker, __ATOMIC_ACQUIRE))
         adopt_copy(broker, caller->pid);
+    if (!may_ask)
+        caller->pid = broker->process.pid;
     if (caller->pid != broker->process.pid) {
         struct tl_broker_child *child = child_of(broker, caller->pid);
         caller->is_child = true;
@@ -168,7 +172,8 @@ static __attribute__((noinline)) bool ask(struct tl_broker *broker, uint64_t fs_
     struct tl_broker_thread *thread;
     /* What a vfork child finds is not true of its parent; a fork child has a copy of its own. */
     bool is_copy = !__atomic_load_n((const uint64_t *)broker->marker, __ATOMIC_ACQUIRE);
-    if (tl_ask_mask() & TL_LOAD_BITS || (!is_copy && tl_ask_process() != broker->process.pid))
+    uint64_t mask = tl_may(broker, TL_OWN_SIGPROCMASK) ? tl_ask_mask() : tl_ask_mask_by_trap();
+    if (mask & TL_LOAD_BITS || (!is_copy && tl_may(broker, TL_OWN_GETPID) && tl_ask_process() != broker->process.pid))
         return false;
     thread = tl_thread_claim(broker, fs_base);
     if (thread)
@@ -179,6 +184,8 @@ static __attribute__((noinline)) bool ask(struct tl_broker *broker, uint64_t fs_
 bool tl_broker_may_load(struct tl_broker *broker, uint64_t fs_base, bool may_ask)
 {
     const struct tl_broker_thread *thread = tl_broker_thread(broker, fs_base);
+    if (!tl_may(broker, TL_OWN_SIGRETURN)) /* a fault would not be survived */
+        return false;
     if (thread && thread->safe)
         return true;
     return fs_base && may_ask && ask(broker, fs_base);

@@ -23,10 +23,39 @@ enum {
 };
 #define VECTOR_MAGIC 0x46505853u
 
+static bool may_end(const struct tl_broker *broker)
+{
+    return tl_may_raise(broker) && tl_may(broker, TL_OWN_SIGACTION);
+}
+
+/* In a confined program: what raises the signal anew, with the signal blocked. */
+static struct tl_signal_frame *die_alone(struct tl_signal_frame *frame)
+{
+    frame->context.mask |= TL_THE_FIVE;
+    frame->context.rdi = (uint64_t)frame->info.number;
+    frame->context.rflags |= TL_FLAG_ALIGNMENT;
+    frame->context.rip = tl_address(tl_end_here);
+    return frame;
+}
+
+bool tl_ends_in_place(struct tl_broker *broker, int number)
+{
+    struct tl_caller caller;
+    struct tl_sigaction action;
+    if (may_end(broker))
+        return false;
+    tl_caller_find(&caller, broker);
+    tl_action_get(caller.process, number, &action);
+    return action.handler == TL_SIG_DFL || action.handler == TL_SIG_IGN ||
+           (number == TL_SIGTRAP && caller.thread && caller.thread->trap_blocked);
+}
+
 static struct tl_signal_frame *die(struct tl_caller *caller, struct tl_signal_frame *frame)
 {
     int number = frame->info.number;
     struct tl_sigaction none;
+    if (!may_end(caller->broker))
+        return die_alone(frame);
     tl_clear_words(&none, sizeof none);
     tl_mask_change(TL_SIG_BLOCK, TL_SIGNAL_BIT(number), NULL);
     tl_kernel(TL_SYS_RT_SIGACTION, (uint64_t)number, tl_address(&none), 0, 8, 0, 0);

@@ -18,6 +18,7 @@ void tl_broker_init(struct tl_broker *broker, const struct tl_broker_setup *setu
     broker->pass = setup->pass;
     broker->restorer = setup->restorer;
     broker->notify = setup->notify;
+    broker->area = setup->area;
     broker->notify_context = setup->notify_context;
     broker->process.pid = setup->pid;
 }

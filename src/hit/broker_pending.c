@@ -77,7 +77,7 @@ void tl_pending_add(struct tl_caller *caller, struct tl_signal_frame *frame)
         return;
     uint32_t other = taker(caller->broker);
     struct tl_siginfo back;
-    if (!other || !take(&caller->process->pending, &caller->process->info, &back))
+    if (!other || !tl_may_raise(caller->broker) || !take(&caller->process->pending, &caller->process->info, &back))
         return;
     int32_t code = back.code;
     if (code >= 0) /* as from kill: no thread may send that to another */
@@ -103,7 +103,11 @@ bool tl_pending_take(struct tl_caller *caller, struct tl_siginfo *info)
 void tl_pending_hand_over(struct tl_caller *caller)
 {
     struct tl_siginfo info;
+    if (!tl_may(caller->broker, TL_OWN_SIGPROCMASK))
+        return;
     tl_mask_change(TL_SIG_BLOCK, TL_TRAP_BIT, NULL);
+    if (!tl_may_raise(caller->broker)) /* of a confined program: it stays where it is */
+        return;
     if (caller->thread && take(&caller->thread->pending, &caller->thread->info, &info))
         tl_raise(caller, tl_thread_id(), &info);
     if (take(&caller->process->pending, &caller->process->info, &info))

@@ -8,7 +8,9 @@
 #ifndef TRAPLINE_BROKERING_H
 #define TRAPLINE_BROKERING_H
 
+#include "hit/abi.h"
 #include "hit/broker.h"
+#include "hit/confine.h"
 
 #define TL_HERE __attribute__((visibility("hidden")))
 
@@ -41,7 +43,8 @@ enum { TL_EPERM = 1, TL_EFAULT = 14, TL_ENOSYS = 38 };
 
 /* broker.S */
 TL_HERE int64_t tl_kernel(uint64_t number, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e, uint64_t f);
-TL_HERE uint64_t tl_ask_mask(void), tl_ask_process(void), tl_ask_thread(void);
+TL_HERE uint64_t tl_ask_mask(void), tl_ask_mask_by_trap(void), tl_ask_process(void), tl_ask_thread(void);
+extern TL_HERE const char tl_asked[], tl_end_here[];
 TL_HERE bool tl_notify(uint64_t notifier, uint64_t context, const struct tl_notification *notification);
 extern TL_HERE const char tl_fault_begin[], tl_fault_end[];
 extern TL_HERE const char tl_guard_drowsy[], tl_guard_awake[];
@@ -71,6 +74,26 @@ static inline void tl_clear_words(void *to, size_t size)
     volatile uint64_t *out = to;
     for (size_t i = 0; i < size / 8; i++)
         out[i] = 0;
+}
+
+/* Whether the program, if it is confined, allows it to us. */
+static inline bool tl_may(const struct tl_broker *broker, enum tl_own_call call)
+{
+    return !(__atomic_load_n(&broker->forbidden, __ATOMIC_RELAXED) >> call & 1);
+}
+
+/* Whether a signal may be sent from one thread to another, or to itself. */
+static inline bool tl_may_raise(const struct tl_broker *broker)
+{
+    return tl_may(broker, TL_OWN_SIGPROCMASK) && tl_may(broker, TL_OWN_GETTID) && tl_may(broker, TL_OWN_SIGQUEUEINFO) &&
+           tl_may(broker, TL_OWN_TGSIGQUEUEINFO);
+}
+
+/* The same as tl_may on a hit. */
+static inline bool tl_hit_may(const struct tl_hit_control *area, enum tl_own_call call)
+{
+    const struct tl_broker *broker = (const struct tl_broker *)area->broker;
+    return !(area->flags & TL_HIT_NO_MEMORY) && (!broker || tl_may(broker, call));
 }
 
 /* ---- who we are: broker_caller.c ---- */
@@ -123,6 +146,9 @@ void tl_action_unlock(struct tl_caller *caller, uint64_t mask);
  * frame to leave by: `frame`, or `second`, which leads to the program's handler. */
 struct tl_signal_frame *tl_deliver(struct tl_caller *caller, struct tl_signal_frame *frame,
                                    struct tl_signal_frame *second, bool raised);
+/* Whether this signal, which the thread has raised, is the program's end, and no system call may help it to that: the
+ * instruction has to be executed again with the signal blocked. */
+bool tl_ends_in_place(struct tl_broker *broker, int number);
 /* Send a signal to the calling thread, or (tid 0) the process. */
 int64_t tl_raise(const struct tl_caller *caller, uint32_t tid, const struct tl_siginfo *info);
 /* A SIGTRAP that somebody has sent while this thread has it blocked: kept, or given to another thread. */

@@ -14,7 +14,8 @@
 
 enum { PROCESS_VM_READV = 310, PROCESS_VM_WRITEV = 311 };
 
-/* Where the kernel must not be asked, as in a confined process: with the faults let through for a moment. */
+/* Where the kernel must not be asked, as in a process that somebody has confined: with the faults let through for a
+ * moment. */
 static __attribute__((noinline)) bool by_force(uint64_t to, uint64_t from, uint64_t size)
 {
     uint64_t old;
@@ -31,6 +32,11 @@ static bool copy_memory(const struct tl_caller *caller, uint64_t number, uint64_
     uint64_t theirs[2] = {number == PROCESS_VM_READV ? from : to, size};
     if (caller->thread && caller->thread->safe)
         return tl_fault_copy((void *)to, from, size) == size;
+    if (!tl_may(caller->broker, number == PROCESS_VM_READV ? TL_OWN_VM_READV : TL_OWN_VM_WRITEV)) {
+        if (tl_broker_may_load(caller->broker, tl_caller_fs_base(caller->broker), true))
+            return tl_fault_copy((void *)to, from, size) == size;
+        return tl_may(caller->broker, TL_OWN_SIGPROCMASK) && by_force(to, from, size);
+    }
     int64_t result = tl_kernel(number, caller->pid, tl_address(ours), 1, tl_address(theirs), 1, 0);
     return result == -TL_EPERM || result == -TL_ENOSYS ? by_force(to, from, size) : (uint64_t)result == size;
 }
@@ -219,6 +225,9 @@ enum tl_guard_verdict tl_guard(struct tl_broker *broker, struct tl_hit_regs *reg
     case TL_SYS_EXECVE:
     case TL_SYS_EXECVEAT:
         return tl_guard_execve(&caller, regs);
+    case TL_SYS_PRCTL:
+    case TL_SYS_SECCOMP:
+        return tl_guard_confine(&caller, regs);
     case TL_SYS_ARCH_PRCTL:
         if ((uint32_t)regs->r[TL_RDI] == TL_ARCH_SET_FS)
             set_fs(&caller, regs->r[TL_RSI]);

@@ -14,9 +14,11 @@ enum {
     TL_SYS_EXECVE = 59,
     TL_SYS_RT_SIGSUSPEND = 130,
     TL_SYS_SIGALTSTACK = 131,
+    TL_SYS_PRCTL = 157,
     TL_SYS_PSELECT6 = 270,
     TL_SYS_PPOLL = 271,
     TL_SYS_EPOLL_PWAIT = 281,
+    TL_SYS_SECCOMP = 317,
     TL_SYS_EXECVEAT = 322,
     TL_SYS_IO_URING_ENTER = 426,
     TL_SYS_CLONE3 = 435,
@@ -52,6 +54,7 @@ enum tl_guard_verdict tl_guard_slept(struct tl_broker *broker, struct tl_hit_reg
 
 enum tl_guard_verdict tl_guard_sigaction(struct tl_caller *caller, struct tl_hit_regs *regs);
 enum tl_guard_verdict tl_guard_execve(struct tl_caller *caller, struct tl_hit_regs *regs);
+enum tl_guard_verdict tl_guard_confine(struct tl_caller *caller, struct tl_hit_regs *regs);
 /* Calls that wait with another mask. `mask_at`: which argument points to it, or (`is_indirect`) to a structure that
  * begins with a pointer to it and its size. */
 enum tl_guard_verdict tl_guard_wait(struct tl_caller *caller, const struct tl_hit_regs *regs,

@@ -12,6 +12,8 @@ static __attribute__((noinline)) void throw_away(struct tl_caller *caller, int n
     if (number == TL_SIGTRAP)
         while (tl_pending_take(caller, &info))
             continue;
+    if (!tl_may(caller->broker, TL_OWN_SIGPENDING) || !tl_may(caller->broker, TL_OWN_SIGTIMEDWAIT))
+        return;
     tl_kernel(TL_SYS_RT_SIGPENDING, tl_address(&pending), 8, 0, 0, 0, 0);
     while (pending & set &&
            tl_kernel(TL_SYS_RT_SIGTIMEDWAIT, tl_address(&set), 0, tl_address(no_time), 8, 0, 0) == number)
@@ -79,9 +81,9 @@ enum tl_guard_verdict tl_guard_execve(struct tl_caller *caller, struct tl_hit_re
     struct tl_broker_process *process = caller->process;
     uint64_t ignored = 0;
     uint32_t pid = caller->pid, leaving = pid | TL_CHILD_IS_LEAVING;
-    bool blocks = caller->thread && caller->thread->trap_blocked;
+    bool blocks = caller->thread && caller->thread->trap_blocked && tl_may(caller->broker, TL_OWN_SIGPROCMASK);
     struct tl_sigaction action, kernels;
-    for (unsigned i = 0; i < sizeof five; i++) {
+    for (unsigned i = 0; i < sizeof five && tl_may(caller->broker, TL_OWN_SIGACTION); i++) {
         tl_action_get(process, five[i], &action);
         if (action.handler == TL_SIG_IGN)
             ignored |= TL_SIGNAL_BIT(five[i]);

@@ -23,7 +23,8 @@ static void prepare(struct tl_broker_thread *thread, const struct tl_hit_regs *r
 static void begin_waiting(struct tl_caller *caller, struct tl_guard_call *call)
 {
     struct tl_broker_thread *thread = caller->thread;
-    thread->tid = tl_thread_id();
+    if (tl_may(caller->broker, TL_OWN_GETTID))
+        thread->tid = tl_thread_id();
     thread->wake = 0;
     __atomic_store_n(&thread->waiting, 1, __ATOMIC_SEQ_CST);
     if (tl_pending_is(caller))
@@ -87,7 +88,7 @@ static enum tl_guard_verdict waited(struct tl_caller *caller, struct tl_hit_regs
         __atomic_store_n(&thread->waiting, 0, __ATOMIC_SEQ_CST);
         if (call->result == INTERRUPTED && tl_pending_is(caller))
             return hand_over(caller, call);
-    } else if (!call->blocked && call->trap_blocked)
+    } else if (!call->blocked && call->trap_blocked && tl_may(caller->broker, TL_OWN_SIGPROCMASK))
         tl_mask_change(TL_SIG_UNBLOCK, TL_TRAP_BIT, NULL);
     if (!call->is_safe)
         thread->safe = 0;

@@ -28,7 +28,7 @@ static bool has_tid(const struct tl_hit_control *area, uint64_t base, int32_t of
  * id stands in one of the usual places, and in no other, that is the place. */
 static void learn_tid_offset(struct tl_hit_control *area, uint64_t base)
 {
-    if (area->flags & TL_HIT_NO_MEMORY) /* the kernel is not to be asked */
+    if (!tl_hit_may(area, TL_OWN_GETTID))
         return;
     uint32_t tid = (uint32_t)tl_ask_thread();
     bool is_glibc = has_tid(area, base, TL_TID_GLIBC, tid), is_musl = has_tid(area, base, TL_TID_MUSL, tid);
@@ -102,7 +102,7 @@ static __attribute__((noinline)) void act(struct tl_hit_control *area, struct tl
     hit.watched = watched;
     hit.fs_base = fs_base(area->flags);
     uint64_t tid = thread_id(area, lane, hit.fs_base);
-    if (watched && !tid) /* a signal has been taken for it: what is a system call */
+    if (watched && !tid && tl_hit_may(area, TL_OWN_GETTID)) /* a signal has been taken for it: what is a system call */
         tid = tl_ask_thread();
     hit.tid_site = tid | (uint64_t)index << 32;
     __atomic_store_n(&lane->progress, 0, __ATOMIC_RELAXED);

@@ -7,7 +7,7 @@
  * is not there gives an error instead of a fault. The range is cut where a page ends, because the kernel promises to
  * tell how much it could read only by whole pieces.
  */
-#include "hit/broker.h"
+#include "hit/brokering.h"
 #include "hit/runtime.h"
 
 enum { PAGE = 4096, STACK_PIECES = TL_STACK_BYTES_MAX / PAGE + 1, PROCESS_VM_READV = 310 };
@@ -52,7 +52,7 @@ bool tl_memory_is_direct(const struct tl_hit_control *area, uint64_t fs_base)
 __attribute__((noinline)) size_t tl_memory_read_by_kernel(const struct tl_hit_control *area, uint64_t addr, void *to,
                                                           size_t size)
 {
-    if (area->flags & TL_HIT_NO_MEMORY)
+    if (!tl_hit_may(area, TL_OWN_VM_READV))
         return 0;
     struct piece local = {(uint64_t)(uintptr_t)to, size};
     struct piece remote[2];
@@ -65,11 +65,24 @@ size_t tl_memory_read(const struct tl_hit_control *area, uint64_t fs_base, uint6
                                               : tl_memory_read_by_kernel(area, addr, to, size);
 }
 
+static __attribute__((noinline)) size_t read_directly(const struct tl_hit *hit, uint64_t addr, uint64_t at, size_t size)
+{
+    const struct tl_hit_control *area = hit->area;
+    uint64_t ring = (uint64_t)(uintptr_t)tl_lane_ring(area, hit->lane);
+    uint64_t start = 8 * at & (area->lane_bytes - 1), first = area->lane_bytes - start;
+    if (!tl_memory_is_direct(area, hit->fs_base))
+        return 0;
+    if (first > size)
+        first = size;
+    size_t read = tl_fault_copy((void *)(ring + start), addr, first);
+    return read < first ? read : first + tl_fault_copy((void *)ring, addr + first, size - first);
+}
+
 size_t tl_memory_read_to_ring(const struct tl_hit *hit, uint64_t addr, uint64_t at, size_t size)
 {
     const struct tl_hit_control *area = hit->area;
-    if (area->flags & TL_HIT_NO_MEMORY)
-        return 0;
+    if (!tl_hit_may(area, TL_OWN_VM_READV))
+        return read_directly(hit, addr, at, size);
     uint64_t ring = (uint64_t)(uintptr_t)tl_lane_ring(area, hit->lane);
     uint64_t start = 8 * at & (area->lane_bytes - 1), first = area->lane_bytes - start;
     if (first > size)

@@ -5,8 +5,8 @@
  * These sources are compiled twice: hosted, as a library for tests, and freestanding into the blob that is mapped into
  * targets. They call nothing, allocate nothing, hold no lock, use general registers only and no string instructions
  * (so the direction flag may be anything), and make one system call, process_vm_readv on the process itself (and where
- * there is a signal broker, the two by which it asks once a thread whether it may do without). All of
- * them are safe in signal handlers and on a stack that has a few hundred bytes left.
+ * there is a signal broker, the two by which it asks once a thread whether it may do without); none that a program
+ * which confines itself does not allow (confine.h). All of them are safe in signal handlers and on a stack that has a few hundred bytes left.
  */
 #ifndef TRAPLINE_RUNTIME_H
 #define TRAPLINE_RUNTIME_H

@@ -53,7 +53,7 @@ enum { /* tl_siginfo.code */
        TL_TRAP_PERF = 6 /* rest[0]: sig_data; rest[1]: type | flags << 32 */
 };
 enum { TL_VECTOR_DEBUG = 1, TL_VECTOR_BREAKPOINT = 3 }; /* tl_context.vector */
-enum { TL_FLAG_TRAP = 1 << 8, TL_FLAG_DIRECTION = 1 << 10, TL_FLAG_RESUME = 1 << 16 };
+enum { TL_FLAG_TRAP = 1 << 8, TL_FLAG_DIRECTION = 1 << 10, TL_FLAG_RESUME = 1 << 16, TL_FLAG_ALIGNMENT = 1 << 18 };
 
 struct tl_sigstack {
     uint64_t start;

@@ -253,7 +253,7 @@ static __attribute__((noinline)) void tell_hit(struct tl_watch_table *table, str
     struct look look;
     look.table = table;
     look.area = (struct tl_hit_control *)((char *)table - table->offset);
-    look.by_kernel = table->reads || context->mask & TL_LOAD_BITS;
+    look.by_kernel = (table->reads && tl_hit_may(look.area, TL_OWN_VM_READV)) || context->mask & TL_LOAD_BITS;
     if (tl_trap_is_ours(tables, context->rip))
         take_mapped(&look.regs, tables, note);
     else

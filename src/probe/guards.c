@@ -34,12 +34,14 @@ enum { PARTS_MAX = 8, PAGE = 4096 };
     X(128, word) /* rt_sigtimedwait */                                                                                 \
     X(130, word) /* rt_sigsuspend */                                                                                   \
     X(131, word) /* sigaltstack, where it is asked for */                                                              \
+    X(157, word) /* prctl */                                                                                           \
     X(158, word) /* arch_prctl */                                                                                      \
     X(270, word) /* pselect6 */                                                                                        \
     X(271, word) /* ppoll */                                                                                           \
     X(281, word) /* epoll_pwait */                                                                                     \
     X(282, word) /* signalfd */                                                                                        \
     X(289, word) /* signalfd4 */                                                                                       \
+    X(317, word) /* seccomp */                                                                                         \
     X(322, word) /* execveat */                                                                                        \
     X(426, word) /* io_uring_enter */                                                                                  \
     X(435, word) /* clone3 */                                                                                          \

@@ -4,6 +4,8 @@
  *
  *     call N         called(), N times
  *     filter | strict    confine itself with seccomp
+ *     narrow         the same, and no signal handler may return
+ *     note           write to `confinements`
  *     map SPARE      map single pages until only SPARE more mappings are allowed
  *     lock           keep all memory, also that to come, in core
  */
@@ -11,6 +13,7 @@
 
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <stdint.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -22,15 +25,17 @@ PROBED long called(const char *text)
     return text[0];
 }
 
+volatile int confinements;
+
 /* What it needs from now on, and nothing that a tracer would want to have called. */
-static int confine(void)
+static int confine(long also)
 {
 #define ALLOW(number) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)
     struct sock_filter code[] = {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0),
                                  ALLOW(SYS_read),
                                  ALLOW(SYS_write),
                                  ALLOW(SYS_exit_group),
-                                 ALLOW(SYS_rt_sigreturn),
+                                 ALLOW((uint32_t)also),
                                  BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS)};
     struct sock_fprog program = {sizeof code / sizeof *code, code};
     return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
@@ -67,7 +72,11 @@ static void carry(char **words, int count)
             sum += called("a");
         printf("%ld", sum);
     } else if (!strcmp(words[0], "filter")) {
-        printf("%d", confine());
+        printf("%d", confine(SYS_rt_sigreturn));
+    } else if (!strcmp(words[0], "narrow")) {
+        printf("%d", confine(SYS_exit));
+    } else if (!strcmp(words[0], "note")) {
+        printf("%d", ++confinements);
     } else if (!strcmp(words[0], "strict")) {
         printf("%d", prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT, 0, 0, 0));
     } else if (!strcmp(words[0], "map")) {
