@@ -258,19 +258,6 @@ static int turn_watches(struct processes *processes, int wait_ms)
     return wait_ms;
 }
 
-int processes_poll(struct processes *processes, int wait_ms, bool *gone)
-{
-    if (processes->watches)
-        wait_ms = turn_watches(processes, wait_ms);
-    int result = processes->follow ? poll_all(processes, wait_ms, gone) : poll_one(processes, wait_ms, gone);
-    uint64_t now = tl_now();
-    for (struct process *process = processes->list; process; process = process->next) {
-        if (process->placed.in_place && !processes->watches)
-            changes_libraries(&process->changes, now);
-    }
-    return result;
-}
-
 static void say_taken_out(const struct processes *processes, const struct process *process, uint64_t began,
                           uint64_t stopped_before)
 {
@@ -311,6 +298,45 @@ static bool leave(struct processes *processes, struct process *process)
         finish(processes, process);
     process->stubborn = error && error != -EAGAIN;
     return !error;
+}
+
+/* A program that is about to forbid itself the return from signals, and waits for us to go. */
+static bool wants_to_be_let_go(const struct process *process)
+{
+    const struct tl_hit_control *area = process->placed.in_place ? process->placed.region.area : NULL;
+    return area && !process->ended && __atomic_load_n(&area->leave, __ATOMIC_ACQUIRE);
+}
+
+static void let_go_who_wants(struct processes *processes, bool *gone)
+{
+    bool any = false;
+    for (struct process *process = processes->list; process; process = process->next) {
+        if (!wants_to_be_let_go(process))
+            continue;
+        pid_t pid = tl_remote_facts(process->placed.remote)->pid;
+        if (!processes->follow)
+            take_out(processes, process);
+        else if (!leave(processes, process))
+            continue;
+        any = true;
+        complain("process %d confines itself, and could not return from signals any more: it was let go", pid);
+    }
+    if (any && !any_left(processes))
+        *gone = !processes->follow || tl_follow_idle(processes->follow);
+}
+
+int processes_poll(struct processes *processes, int wait_ms, bool *gone)
+{
+    if (processes->watches)
+        wait_ms = turn_watches(processes, wait_ms);
+    int result = processes->follow ? poll_all(processes, wait_ms, gone) : poll_one(processes, wait_ms, gone);
+    uint64_t now = tl_now();
+    for (struct process *process = processes->list; process; process = process->next) {
+        if (process->placed.in_place && !processes->watches)
+            changes_libraries(&process->changes, now);
+    }
+    let_go_who_wants(processes, gone);
+    return result;
 }
 
 static bool leave_one(struct processes *processes)

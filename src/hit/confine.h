@@ -19,6 +19,7 @@
     X(SIGPROCMASK, 14)                                                                                                 \
     X(SIGRETURN, 15)                                                                                                   \
     X(SCHED_YIELD, 24)                                                                                                 \
+    X(NANOSLEEP, 35)                                                                                                   \
     X(GETPID, 39)                                                                                                      \
     X(KILL, 62)                                                                                                        \
     X(SIGPENDING, 127)                                                                                                 \

@@ -227,7 +227,7 @@ enum tl_guard_verdict tl_guard(struct tl_broker *broker, struct tl_hit_regs *reg
         return tl_guard_execve(&caller, regs);
     case TL_SYS_PRCTL:
     case TL_SYS_SECCOMP:
-        return tl_guard_confine(&caller, regs);
+        return tl_guard_confine(&caller, regs, call);
     case TL_SYS_ARCH_PRCTL:
         if ((uint32_t)regs->r[TL_RDI] == TL_ARCH_SET_FS)
             set_fs(&caller, regs->r[TL_RSI]);

@@ -10,6 +10,7 @@
 
 enum {
     TL_SYS_RT_SIGRETURN = 15,
+    TL_SYS_NANOSLEEP = 35,
     TL_SYS_CLONE = 56,
     TL_SYS_EXECVE = 59,
     TL_SYS_RT_SIGSUSPEND = 130,
@@ -54,7 +55,10 @@ enum tl_guard_verdict tl_guard_slept(struct tl_broker *broker, struct tl_hit_reg
 
 enum tl_guard_verdict tl_guard_sigaction(struct tl_caller *caller, struct tl_hit_regs *regs);
 enum tl_guard_verdict tl_guard_execve(struct tl_caller *caller, struct tl_hit_regs *regs);
-enum tl_guard_verdict tl_guard_confine(struct tl_caller *caller, struct tl_hit_regs *regs);
+enum tl_guard_verdict tl_guard_confine(struct tl_caller *caller, struct tl_hit_regs *regs, struct tl_guard_call *call);
+/* It has waited a while, to be left alone, in vain. */
+enum tl_guard_verdict tl_guard_confine_slept(struct tl_caller *caller, struct tl_hit_regs *regs,
+                                             struct tl_guard_call *call);
 /* Calls that wait with another mask. `mask_at`: which argument points to it, or (`is_indirect`) to a structure that
  * begins with a pointer to it and its size. */
 enum tl_guard_verdict tl_guard_wait(struct tl_caller *caller, const struct tl_hit_regs *regs,

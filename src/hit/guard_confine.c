@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
  * Guards of prctl and seccomp: a program that confines itself from now on, or forbids itself to look at the clock.
+ *
+ * Where a filter forbids the return from signals, nothing of ours that raises one may be in the program any more, and
+ * the tool has to take it out: the thread waits for that, asleep as in other guards, so that it can be moved back to
+ * its own system call. It does not wait for long, since there may be nobody.
  */
 #include "hit/guard.h"
 
@@ -43,15 +47,38 @@ static struct tl_hit_control *own_area(const struct tl_caller *caller)
     return area && area->pid == caller->broker->process.pid ? area : NULL;
 }
 
+enum { TURNS = 100, TURN_NS = 20000000 };
+
+static enum tl_guard_verdict fall_asleep(const struct tl_caller *caller, struct tl_guard_call *call)
+{
+    call->number = TL_SYS_NANOSLEEP;
+    call->arguments[0] = tl_address(call->pair);
+    call->arguments[1] = 0;
+    call->pair[0] = 0;
+    call->pair[1] = TURN_NS;
+    call->zero = 0;
+    call->wake = tl_address(&call->zero);
+    call->blocked_at = tl_address(&caller->thread->trap_blocked);
+    call->blocked = caller->thread->trap_blocked;
+    return TL_GUARD_SLEEP;
+}
+
 /* First nothing is done any more that will be forbidden, and hits ask the broker; a change that fails is taken back. A
  * vfork child's filter is not its parent's: but then neither is asked who it is. */
-enum tl_guard_verdict tl_guard_confine(struct tl_caller *caller, struct tl_hit_regs *regs)
+static enum tl_guard_verdict confine(struct tl_caller *caller, struct tl_hit_regs *regs, struct tl_guard_call *call,
+                                     bool may_wait)
 {
     struct change change = {0};
     struct tl_hit_control *area = own_area(caller);
     uint64_t *forbidden = &caller->broker->forbidden;
     if (!is_change(regs, &change) || (change.filters && !tl_filter_forbids(caller, change.filter, &change.forbidden)))
         return TL_GUARD_PLAIN;
+    if (may_wait && area && caller->thread && !caller->is_child && change.forbidden >> TL_OWN_SIGRETURN & 1 &&
+        tl_may(caller->broker, TL_OWN_SIGRETURN) && tl_may(caller->broker, TL_OWN_NANOSLEEP)) {
+        __atomic_store_n(&area->leave, 1, __ATOMIC_SEQ_CST);
+        call->mask = TURNS;
+        return fall_asleep(caller, call);
+    }
     uint64_t before = __atomic_fetch_or(forbidden, change.forbidden, __ATOMIC_SEQ_CST);
     uint32_t clock = change.no_clock && area ? TL_HIT_NO_CLOCK : 0;
     uint32_t flags = clock ? __atomic_fetch_or(&area->flags, clock, __ATOMIC_SEQ_CST) : 0;
@@ -68,4 +95,15 @@ enum tl_guard_verdict tl_guard_confine(struct tl_caller *caller, struct tl_hit_r
             __atomic_fetch_and(&area->flags, ~clock, __ATOMIC_SEQ_CST);
     }
     return tl_guard_done(regs, result);
+}
+
+enum tl_guard_verdict tl_guard_confine(struct tl_caller *caller, struct tl_hit_regs *regs, struct tl_guard_call *call)
+{
+    return confine(caller, regs, call, true);
+}
+
+enum tl_guard_verdict tl_guard_confine_slept(struct tl_caller *caller, struct tl_hit_regs *regs,
+                                             struct tl_guard_call *call)
+{
+    return --call->mask ? fall_asleep(caller, call) : confine(caller, regs, call, false);
 }

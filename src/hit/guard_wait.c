@@ -128,6 +128,8 @@ enum tl_guard_verdict tl_guard_slept(struct tl_broker *broker, struct tl_hit_reg
 {
     struct tl_caller caller;
     tl_caller_find(&caller, broker);
+    if (call->number == TL_SYS_NANOSLEEP)
+        return tl_guard_confine_slept(&caller, regs, call);
     if (call->number != TL_SYS_RT_SIGTIMEDWAIT)
         return waited(&caller, regs, call);
     __atomic_store_n(&caller.thread->waiting, 0, __ATOMIC_SEQ_CST);

@@ -64,6 +64,16 @@ def test_memory_that_is_read_in_a_confined_program():
     assert done.summary()["hits"] >= 1 and done.watches()[-1]["new"] == 1, done.out
 
 
+def test_who_cannot_return_from_a_signal():
+    """Such a filter ends the program at its first signal: trapline goes before."""
+    for command, arguments in (("watch", ["mem:called:x"]), ("trace", ["--tactic", "int3", "-e", CALLED]),
+                               ("trace", ["-e", CALLED])):
+        for follow in ([], ["-f"]):
+            done = same(command, "--json", *follow, *arguments, program=[target("confined")], text="call 2\nnarrow\ncall 3\n")
+            assert len(done.hits() + done.watches()) == 2, done.out
+            done.expect(0, "confines itself, .*: it was let go")
+
+
 def test_manual_pages():
     """man reads pages in children that it confines."""
     if not shutil.which("man") or alone("man", "-w", "ls")[0]:
