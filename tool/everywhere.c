@@ -175,7 +175,7 @@ static int watch(struct everywhere *all, const struct tl_hwbp_attr *attrs)
         total->how = "perf event";
     }
     report_finish(report);
-    return EXIT_FINE;
+    return report_is_whole(report) ? EXIT_FINE : EXIT_FAILED;
 }
 
 int everywhere_run(const struct options *options)

@@ -36,10 +36,8 @@ static void hold_standard_streams(void)
             open("/dev/null", (fd ? O_RDONLY : O_WRONLY) | O_CLOEXEC);
 }
 
-int main(int argc, char **argv)
+static int run(int argc, char **argv)
 {
-    hold_standard_streams();
-    heap_prepare();
     if (argc > 1 && (!strcmp(argv[1], "-h") || !strcmp(argv[1], "--help"))) {
         usage(stdout);
         return EXIT_FINE;
@@ -55,4 +53,12 @@ int main(int argc, char **argv)
         complain("there is no command \"%s\"", argv[1]);
     usage(stderr);
     return EXIT_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+    hold_standard_streams();
+    heap_prepare();
+    int status = run(argc, argv), error = output_check(stdout, NULL);
+    return status == EXIT_FINE && error && error != -EPIPE ? EXIT_FAILED : status;
 }

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <sys/types.h>
 
 /* Exit statuses, beside those of the command that was run. */
@@ -39,5 +40,8 @@ void options_free(struct options *options);
 
 /* One line on stderr, beginning with "trapline: ". */
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* Whether all that was printed could be written: 0, or the first failure, -errno, which is said once. -EPIPE: nobody
+ * reads on, who has seen enough; that is not said. `name`: NULL for standard output. */
+int output_check(FILE *out, const char *name);
 
 #endif

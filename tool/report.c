@@ -229,14 +229,16 @@ static size_t show_held(struct report *report, uint64_t bound, const struct hurr
     return shown;
 }
 
-/* The first failure is said. That nobody reads on is none: who closes the pipe has seen enough. */
 void report_flush(struct report *report)
 {
-    if ((!fflush(report->out) && !ferror(report->out)) || report->write_failed)
-        return;
-    report->write_failed = true;
-    if (errno != EPIPE)
-        complain("%s: %s", report->options->output ? report->options->output : "standard output", strerror(errno));
+    int error = output_check(report->out, report->options->output);
+    if (!report->unwritten)
+        report->unwritten = error;
+}
+
+bool report_is_whole(const struct report *report)
+{
+    return !report->unwritten || report->unwritten == -EPIPE;
 }
 
 /* Whatever is older than the beginning of this round has been read in it, from all of them. */
@@ -261,7 +263,7 @@ size_t report_poll(struct report *report, const volatile sig_atomic_t *interrupt
 
 bool report_is_full(const struct report *report)
 {
-    return report->write_failed || (report->options->limit && report->shown >= report->options->limit);
+    return report->unwritten || (report->options->limit && report->shown >= report->options->limit);
 }
 
 static void add_totals(struct tl_reader_totals *sum, const struct tl_reader_totals *more)

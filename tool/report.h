@@ -82,7 +82,7 @@ struct report {
     struct tally tally;
     struct tl_reader_totals totals; /* of sources that have ended */
     uint64_t shown, refused;
-    bool write_failed;
+    int unwritten; /* 0, or why output could not be written: -errno */
 };
 
 /* Open the output. 0 or an exit status; what is wrong was said. */
@@ -105,6 +105,8 @@ size_t report_poll(struct report *report, const volatile sig_atomic_t *interrupt
 bool report_is_full(const struct report *report);
 /* What was shown goes out now. */
 void report_flush(struct report *report);
+/* Whether all could be written, or nobody wanted to read on. */
+bool report_is_whole(const struct report *report);
 /* After all sources have ended: the tables, the summary. */
 void report_finish(struct report *report);
 void report_close(struct report *report); /* a zeroed one is allowed */

@@ -128,9 +128,9 @@ static int run_placed(struct session *session)
     follow_events(session);
     processes_end(&session->processes);
     report_finish(&session->report);
-    bool matched = processes_all_matched(&session->processes);
+    bool fine = processes_all_matched(&session->processes) && report_is_whole(&session->report);
     status = exit_status(session);
-    return matched ? status : EXIT_FAILED;
+    return fine ? status : EXIT_FAILED;
 }
 
 int session_run(const struct options *options, enum work work)

@@ -114,8 +114,26 @@ def test_o_takes_the_events_and_leaves_stdout_to_the_command():
     assert done.program == "0\n" and len(lines) == 3 and lines[2] == "2 hits, 0 missed, 0 lost; 0 probes refused"
     run("trace", "-e", CALLS, "-o", "/nonexistent/file", "--", target("calls"), "single", 2).expect(
         1, r"^trapline: /nonexistent/file: No such file")
-    full = run("trace", "-e", CALLS, "-o", "/dev/full", "--", target("calls"), "single", 2)
-    assert "/dev/full: No space left" in full.err, full.err
+
+
+def test_what_cannot_be_written_is_said_once():
+    for command, *arguments in (("trace", "-e", CALLS), ("count", "-e", CALLS), ("watch", "--all-writes", "mem:f00:x")):
+        for where in ([], ["--json"]):
+            run(command, *where, *arguments, "-o", "/dev/full", "--", target("calls"), "single", 2).expect(
+                1, r"^trapline: /dev/full: No space left on device\n$")
+    with open("/dev/full", "w") as full:
+        for arguments in (["list", target("calls")], ["list", "--json", target("calls")], ["doctor"], ["doctor", "--json"],
+                          ["--help"], ["--version"], ["list", "--help"], ["trace", "-e", CALLS, "--", target("calls")]):
+            done = subprocess.run([TRAPLINE, *arguments], stdout=full, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
+                                  text=True)
+            assert done.returncode == 1, (arguments, done.returncode)
+            assert done.stderr == "trapline: standard output: No space left on device\n", (arguments, done.stderr)
+    reader, writer = os.pipe()
+    os.close(reader)
+    for arguments in (["list", target("calls")], ["trace", "-e", CALLS, "--", "true"]):
+        done = subprocess.run([TRAPLINE, *arguments], stdout=writer, stderr=subprocess.PIPE, text=True)
+        assert "Broken" not in done.stderr, done.stderr
+    os.close(writer)
 
 
 def test_refused_members_of_a_glob_are_counted_in_a_notice():
