@@ -174,6 +174,32 @@ static void a_process_whose_first_thread_has_ended(void **state)
     target_end(&t);
 }
 
+static bool is_gone(struct tl_remote *r)
+{
+    bool gone;
+    int status;
+    assert_int_equal(tl_remote_poll(r, 0, &gone, &status), 0);
+    return gone;
+}
+
+/* The kernel tells of its end when no tracer has to be told of a thread's any more. */
+static void a_process_that_is_killed_while_it_stands_still(void **state)
+{
+    (void)state;
+    struct target t;
+    target_start(&t, ARGV(program("worker"), "2"));
+    struct tl_remote *r = open_target(&t);
+    const struct tl_port *port = tl_remote_port(r);
+    assert_int_equal(port->stop(port->host), 0);
+    kill(t.pid, SIGKILL);
+    eventually(tl_task_state(t.pid) == 'Z');
+    assert_false(is_gone(r));
+    port->resume(port->host);
+    eventually(is_gone(r));
+    tl_remote_close(r);
+    target_end(&t);
+}
+
 /* A sequence that ends only when it is aborted, and then starts over. */
 extern const char sequence_begin[], sequence_end[], sequence_abort[];
 static struct {
@@ -236,6 +262,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(text_that_is_not_as_expected),
         cmocka_unit_test(a_breakpoint_over_our_patch),
         cmocka_unit_test(a_process_whose_first_thread_has_ended),
+        cmocka_unit_test(a_process_that_is_killed_while_it_stands_still),
         cmocka_unit_test(a_stop_ends_a_restartable_sequence),
     };
     setvbuf(stdout, NULL, _IOLBF, 0);

@@ -11,7 +11,8 @@
  * holds for a stop that is given up as well: whoever has been interrupted is waited for, as long as it is on its way.
  *
  * A vfork parent does not stop before its child execs. One that is seen in time is not even asked, and when one is
- * asked and does not come within the time, the tracing thread ends, which lets go of everything (tracer.c). A task that
+ * asked and does not come within the time, the tracing thread ends, which lets go of everything (tracer.c); so it does
+ * where tasks have been killed while they stood, as a program that ends does with all of its threads. A task that
  * merely waits for its turn on a busy machine does come, and gets more time. Whoever asked for the stop tries again a
  * few times (tl_patiently in remote.c): between two tries the program runs, and most vforks are over in a moment.
  */
@@ -254,8 +255,8 @@ static int collect(struct tl_remote *r, uint64_t deadline)
     for (size_t i = 0; i < r->task_count;) {
         struct tl_task *task = &r->tasks[i];
         int result = task->stopped ? 0 : settle_busy(r, task->tid, deadline);
-        if (result == 0 && !task->stopped)
-            result = take(r, task);
+        while (result == 0 && !task->stopped && (result = take(r, task)) == -ESRCH)
+            result = settle_busy(r, task->tid, deadline); /* killed where it stood: we are told of its end */
         if (result == -ESRCH) {
             *task = r->tasks[--r->task_count];
             continue;
@@ -278,6 +279,8 @@ static void take_late(struct tl_remote *r, struct tl_task *task, uint64_t deadli
         take(r, task);
 }
 
+/* A task that is killed where it stands cannot be let go of, nor is its process over, before its tracer has heard of
+ * its end, or is gone. */
 static void let_go(struct tl_remote *r)
 {
     uint64_t late = tl_now() + LATE_MS * 1000000ull;
@@ -287,9 +290,7 @@ static void let_go(struct tl_remote *r)
         /* Where we stay, a stop that comes late finds us. */
         if (tl_stays(r) && r->tasks[i].stopped)
             tl_carry_on(r, r->tasks[i].tid);
-        else if (r->tasks[i].stopped)
-            ptrace(PTRACE_DETACH, r->tasks[i].tid, NULL, 0L);
-        else if (!tl_stays(r))
+        else if (!tl_stays(r) && (!r->tasks[i].stopped || ptrace(PTRACE_DETACH, r->tasks[i].tid, NULL, 0L) != 0))
             tl_tracer_condemn(r);
         tl_remote_step("detached");
     }
