@@ -164,6 +164,9 @@ static bool watch(const struct tl_notification *notification)
 __attribute__((force_align_arg_pointer)) static bool notified(void *context, const struct tl_notification *notification)
 {
     (void)context;
+    bool is_fault = notification->exception == TL_EXCEPTION_PAGE || notification->exception == TL_EXCEPTION_PROTECTION;
+    if (is_fault && tl_call_has_no_room(&notification->frame->context, notification->range))
+        return true;
     struct reading reading;
     readers_tidy(&reading, notification->frame->context.rsp, notification->frame->context.rbp);
     readers_begin(&reading, __builtin_frame_address(0));

@@ -19,12 +19,24 @@
  * A hit on the program's alternate signal stack, or on a stack that lies below it, takes a closer look, since the kernel
  * must not believe that that one is free while handlers run on another: see call_alternate.c.
  *
+ * Where the program's stack ends before all that is needed of it, accesses to it fault: call_room.c. Before tl_call_saved
+ * (and where calls return, likewise) all registers but rsp are the program's; at the accesses that tl_call_ends lists,
+ * the frame holds what has changed.
+ *
  * While handlers run: rbx is the record, rbp the frame, r12 the list, r13 the program's rsp, r14 its flags as lahf and
  * seto give them, r15 as pushf does, or -1 to have them put back by popf.
  */
 #include "hit/call_layout.h"
 
     .intel_syntax noprefix
+    .irp name, tl_call_ends, tl_call_ends_end, tl_call_saved, tl_call_returned_saved
+    .hidden \name
+    .global \name
+    .endr
+    .section .rodata.tl_call_ends, "a", @progbits
+    .balign 4
+tl_call_ends: /* each: where, from tl_call_enter on; which kind */
+
     .section trapline_hit, "ax", @progbits
 
     /* To whole cache lines: where in one the code begins costs as much as several of its instructions. */
@@ -36,8 +48,22 @@
 \name:
     .endm
 
-    /* Flags and registers into the frame, r13 to r15 as above. In order of address, since neighbouring stores cost less. */
-    .macro save_state
+    /* The next instruction accesses a stack that may end there. */
+    .macro may_end kind
+771:
+    .pushsection .rodata.tl_call_ends, "a", @progbits
+    .long 771b - tl_call_enter, \kind
+    .popsection
+    .endm
+
+    /* The same once and for all, for what is called on the program's stack. */
+    .macro look_ahead
+    may_end END_ENTERING
+    test [rsp - ROOM_FOR_CALLS], rsp
+    .endm
+
+    /* Flags and registers into the frame, which r13 leads to. In order of address, since neighbouring stores cost less. */
+    .macro save_registers saved
     pushfq
     lea rsp, [rsp - FRAME_RFLAGS]
     mov [rsp + FRAME_R15], r15
@@ -51,14 +77,25 @@
     mov [rsp + FRAME_RDI], rdi
     mov [rsp + FRAME_RSI], rsi
     mov [rsp + FRAME_RBP], rbp
+\saved:
     lea r13, [rsp + FRAME_PROGRAM]
+    may_end END_SAVING
     mov [rsp + FRAME_RSP], r13
+    may_end END_SAVING
     mov [rsp + FRAME_RBX], rbx
+    may_end END_SAVING
     mov [rsp + FRAME_RDX], rdx
+    may_end END_SAVING
     mov [rsp + FRAME_RCX], rcx
+    may_end END_SAVING
     mov [rsp + FRAME_RAX], rax
+    .endm
+
+    /* The mark, and r14 and r15 as above. */
+    .macro save_rest
     mov rbx, [rip + tl_call_self@gottpoff]
     mov rbx, fs:[rbx]
+    may_end END_ENTERING
     mov [rsp + FRAME_MARK], rbx
     lahf
     seto al
@@ -91,8 +128,9 @@
     .endm
 
     /* The rest of that, out of the way. */
-    .macro restore_flags
-8:  push [rsp + FRAME_RFLAGS]
+    .macro restore_flags kind
+8:  may_end \kind
+    push [rsp + FRAME_RFLAGS]
     popfq
     jmp 9b
     .endm
@@ -102,6 +140,7 @@
     test r15d, ODD_FLAGS
     jz 8f
     and r15d, ~ODD_FLAGS
+    may_end END_ENTERING
     push r15
     popfq
     mov r15, -1
@@ -116,7 +155,8 @@
     .cfi_startproc
     .cfi_signal_frame
     .cfi_undefined rip
-    save_state
+    save_registers tl_call_saved
+    save_rest
 .Lagain:
     mov eax, [rsp + FRAME_INDEX]
     cmp qword ptr [rbx + RECORD_FRAME], 0
@@ -173,7 +213,7 @@
     restore_state
     lea rsp, [rsp + FRAME_RETURN]
     ret
-    restore_flags
+    restore_flags END_LEAVING
 
 .Lodd:
     tame_flags
@@ -232,21 +272,23 @@
     lea rsp, [rsp - FRAME_RETURN]
     mov edi, FRAME_REGS
 2:  mov r8, [rsi + rdi]
+    may_end END_RESUMING
     mov [rsp + rdi], r8
     add edi, 8
     cmp edi, FRAME_RETURN
     jne 2b
+    may_end END_RESUMING
     mov [rdx], rax
     cmp ecx, RED_ZONE
     jne 3f
     restore_state
     mov rsp, [rsp + FRAME_RSP]
     ret RED_ZONE
-    restore_flags
+    restore_flags END_RESUMING
 3:  restore_state
     mov rsp, [rsp + FRAME_RSP]
     ret
-    restore_flags
+    restore_flags END_RESUMING
 
     /* On the alternate signal stack, or further below; or it is not known. */
 .Lbelow:
@@ -254,7 +296,8 @@
     jae 1f
     cmp qword ptr [rbx + RECORD_ALTERNATE_END], -1
     jne .Lswitch
-1:  and rsp, -16
+1:  look_ahead
+    and rsp, -16
     mov rdi, rbx
     mov rsi, rbp
     call tl_call_alternate_block
@@ -281,6 +324,7 @@
     /* The thread has no record; or it is busy with a hit; or was left so by one. */
 .Lbusy:
     tame_flags
+    look_ahead
     mov rbp, rsp
     and rsp, -16
     mov rdi, rbx
@@ -304,12 +348,14 @@
     .cfi_startproc
     .cfi_signal_frame
     .cfi_undefined rip
-    save_state
+    save_registers tl_call_returned_saved
+    save_rest
     tame_flags
     mov rbp, rsp
     mov r12d, [rsp + FRAME_INDEX]
     cmp qword ptr [rbx + RECORD_FRAME], 0
     je 1f
+    look_ahead
     and rsp, -16
     mov rdi, rbx
     mov rsi, rbp
@@ -374,5 +420,8 @@
     ret
     .cfi_endproc
     .size tl_call_jump, . - tl_call_jump
+
+    .section .rodata.tl_call_ends, "a", @progbits
+tl_call_ends_end:
 
     .section .note.GNU-stack, "", @progbits

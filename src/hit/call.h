@@ -32,7 +32,7 @@
  * The frame of a hit lies on the program's stack, below the red zone, and takes less than 300 bytes; with a record that
  * is busy or not there yet about as much again. Handlers must not write below the red zone of the stack that they were
  * hit on, 128 bytes below regs->rsp. Where the program goes on with another rsp, the 136 bytes below that are written
- * to.
+ * to. Where the stack ends before, the hit is missed: call_room.c.
  *
  * What a hit costs: little more than saving all registers by hand does. Keeping the vector state makes it about four
  * times that; in a thread that has ever used its x87 unit, about eleven times. On an alternate signal stack a hit
@@ -55,6 +55,7 @@
 #include "trapline/probe.h"
 #include "trapline/return.h"
 
+struct tl_context;   /* src/hit/signal.h */
 struct tl_emulation; /* src/insn/emulation.h */
 struct tl_call_return;
 
@@ -147,6 +148,11 @@ void tl_call_look(const struct tl_call_list *list, tl_call_look_fn *look);
  * registers saved already: in a signal handler. False, and it is not called: a handler runs on this thread, or there is
  * no record left. */
 bool tl_call_aside(void (*function)(void *argument), void *argument);
+
+/* A thread has faulted, with these registers; `is_in_hook`: in our code in front of a copy, or in the copy. Whether that
+ * was for want of stack on the way into a hit: then this is missed, and the thread goes on with the registers as they
+ * are now. */
+bool tl_call_has_no_room(struct tl_context *context, bool is_in_hook);
 
 /* ---- threads ---- */
 

@@ -31,6 +31,13 @@
 #define FRAME_PROGRAM 296 /* the program's rsp */
 #define HOOK_BYTES 136    /* what the hook takes off the stack when it is returned to */
 #define RED_ZONE 128
+#define ROOM_FOR_CALLS 1024 /* below the frame, for the C code that enters a hit */
+
+/* At an access to the stack that may fault. */
+#define END_SAVING 0   /* rsp is the frame; only r13 has changed */
+#define END_ENTERING 1 /* rsp is the frame; no handler has run */
+#define END_LEAVING 2  /* the same; all have */
+#define END_RESUMING 3 /* rsi is the frame; a ret at rdx, which may release a red zone (ecx), is to lead to rax */
 
 /* struct tl_call_list */
 #define LIST_ADDRESS 0

@@ -33,7 +33,7 @@
  * One of the first accesses is to the end of the stack that will be needed. Where the program's ends before, this one
  * faults, at a point from which there is a way back, and not something deep in the runtime: so a program that looks for
  * the end of its stack, as languages with an unlimited depth of calls do, meets it at its own instruction. (CALL does
- * not look: it would take a register, or a twentieth of the time of a handler.)
+ * not look: it would take a register, or a twentieth of the time of a handler. It goes without: src/hit/call_room.c.)
  *
  * The red zone is skipped, and left again, by lea: it is the one way to add to rsp that keeps the flags. Flags are
  * saved by lahf and seto: pushf and popf cost three times what all the rest does. DF and the system flags are never
