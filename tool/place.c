@@ -49,8 +49,8 @@ struct wish {
     const struct tl_spec *const *specs;
     size_t spec_count;
     bool count;
-    bool *matched; /* by spec: it names something here; NULL: each has to */
-    bool again;    /* not the first try: what there is to say was said */
+    struct spec_fate *fates; /* by spec; NULL: each has to name something here */
+    bool again;              /* not the first try: what there is to say was said */
 };
 
 static int read_target(void *host, uint64_t addr, void *bytes, size_t size)
@@ -342,6 +342,12 @@ static int place_selected(struct placed *placed, const struct wish *wish)
     return status;
 }
 
+void spec_fate_refused(struct spec_fate *fate, const struct tl_error *error)
+{
+    if (error->code != -ENOENT && !*fate->why)
+        snprintf(fate->why, sizeof fate->why, "%.199s", error->text);
+}
+
 /* What of the wish names something here: 0 or an exit status. */
 static int select_matching(struct placed *placed, const struct wish *wish, size_t *used)
 {
@@ -361,13 +367,14 @@ static int select_matching(struct placed *placed, const struct wish *wish, size_
     while (*used && select_probes(placed, wish, left, *used, &failed, &error)) {
         if (wish->options->verbose && !wish->again)
             complain("process %d: %s: %s", tl_remote_facts(placed->remote)->pid, left[failed]->text, error.text);
+        spec_fate_refused(&wish->fates[index[failed]], &error);
         tl_selection_free(&placed->selection);
         --*used;
         memmove(&left[failed], &left[failed + 1], (*used - failed) * sizeof *left);
         memmove(&index[failed], &index[failed + 1], (*used - failed) * sizeof *index);
     }
     for (size_t i = 0; i < *used; i++)
-        wish->matched[index[i]] = true;
+        wish->fates[index[i]].matched = true;
     free(left);
     free(index);
     return 0;
@@ -395,7 +402,7 @@ static int look_and_place(struct placed *placed, const struct wish *wish)
     if (!status && placed->watches)
         return (status = place_resolve(placed)) ? status : place_selected(placed, wish);
     if (!status)
-        status = wish->matched ? select_matching(placed, wish, &used) : select_all(placed, wish);
+        status = wish->fates ? select_matching(placed, wish, &used) : select_all(placed, wish);
     return status || !used ? status : place_selected(placed, wish);
 }
 
@@ -448,11 +455,11 @@ int place_all(struct placed *placed, const struct options *options)
 }
 
 int place_probes_followed(struct placed *placed, const struct options *options, const struct tl_spec *const *specs,
-                          size_t spec_count, bool count, bool *matched)
+                          size_t spec_count, bool count, struct spec_fate *fates)
 {
-    return place(placed,
-                 &(struct wish){
-                     .options = options, .specs = specs, .spec_count = spec_count, .count = count, .matched = matched});
+    return place(
+        placed,
+        &(struct wish){.options = options, .specs = specs, .spec_count = spec_count, .count = count, .fates = fates});
 }
 
 /* What was assembled for the one is right for the other. */

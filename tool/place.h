@@ -39,11 +39,17 @@ struct placed {
 int place_probes(struct placed *placed, const struct options *options, const struct tl_spec *const *specs,
                  size_t spec_count, bool count);
 
+/* What became of a spec where programs are followed. */
+struct spec_fate {
+    bool matched;  /* it named something somewhere */
+    char why[200]; /* it was there, and could not be had for this reason; or "" */
+};
+void spec_fate_refused(struct spec_fate *fate, const struct tl_error *error);
+
 /* The same for a program that a followed process came to run: specs that name nothing in it are no failure, and a
- * notice only with -v. placed->in_place says whether anything is in place. matched[i] is set for each spec that
- * named something. */
+ * notice only with -v. placed->in_place says whether anything is in place. fates[i] is of specs[i]. */
 int place_probes_followed(struct placed *placed, const struct options *options, const struct tl_spec *const *specs,
-                          size_t spec_count, bool count, bool *matched);
+                          size_t spec_count, bool count, struct spec_fate *fates);
 /* For a fork child, whose memory is a copy of that of `parent`: the same probes by the same plan. 0 or -errno; nothing
  * is left in the target then, and other ways may be tried. */
 int place_copy(struct placed *placed, struct placed *parent);

@@ -8,7 +8,7 @@ static int place_watched(struct processes *processes, struct process *process)
 {
     const struct options *options = processes->options;
     struct placed *placed = &process->placed;
-    program_watches_begin(&process->watches, processes->watches, options->follow ? processes->matched : NULL);
+    program_watches_begin(&process->watches, processes->watches, options->follow ? processes->fates : NULL);
     int status = place_watches(placed, options, &process->watches.place);
     if (status && process->watches.place.room.tid)
         watches_no_room(&process->watches, placed->trouble, sizeof placed->trouble);
@@ -20,9 +20,9 @@ static int place_probed(struct processes *processes, struct process *process)
     const struct options *options = processes->options;
     struct placed *placed = &process->placed;
     bool count = processes->report->work == WORK_COUNT;
-    return options->follow ? place_probes_followed(placed, options, processes->specs, options->spec_count, count,
-                                                   processes->matched)
-                           : place_probes(placed, options, processes->specs, options->spec_count, count);
+    return options->follow
+               ? place_probes_followed(placed, options, processes->specs, options->spec_count, count, processes->fates)
+               : place_probes(placed, options, processes->specs, options->spec_count, count);
 }
 
 int process_place_first(struct processes *processes, struct process *process)

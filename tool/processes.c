@@ -114,9 +114,9 @@ int processes_begin(struct processes *processes)
     if (options->follow)
         raise_descriptor_limit();
     struct process *process = add(processes, remote);
-    processes->matched = calloc(options->spec_count, sizeof *processes->matched);
+    processes->fates = calloc(options->spec_count, sizeof *processes->fates);
     int status = EXIT_FAILED;
-    if (process && processes->matched)
+    if (process && processes->fates)
         status = process_place_first(processes, process);
     else
         complain("out of memory");
@@ -400,9 +400,11 @@ bool processes_all_matched(const struct processes *processes)
 {
     bool all = true;
     for (size_t i = 0; processes->follow && i < processes->options->spec_count; i++) {
-        if (!processes->matched[i])
-            complain("%s: nothing of this name was in any of the programs", processes->options->specs[i]);
-        all &= processes->matched[i];
+        const struct spec_fate *fate = &processes->fates[i];
+        if (!fate->matched)
+            complain("%s: %s", processes->options->specs[i],
+                     *fate->why ? fate->why : "nothing of this name was in any of the programs");
+        all &= fate->matched;
     }
     return all;
 }
@@ -423,5 +425,5 @@ void processes_free(struct processes *processes)
         free(process);
     }
     tl_follow_end(processes->follow);
-    free(processes->matched);
+    free(processes->fates);
 }

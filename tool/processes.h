@@ -28,7 +28,7 @@ struct processes {
     struct report *report;
     struct tl_follow *follow; /* NULL: without -f */
     struct process *list;     /* the youngest first */
-    bool *matched;            /* by spec: it named something somewhere */
+    struct spec_fate *fates;  /* by spec */
     bool removed;
     bool stuck; /* probes could not be taken out of one of them */
 };

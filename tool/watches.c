@@ -166,7 +166,7 @@ static void pass_by(const struct program_watches *program, const struct placed *
 static void say_whose(const struct program_watches *program, const struct watched *watched)
 {
     const struct options *options = program->specs->options;
-    bool is_first = !program->matched || !program->matched[watched->spec];
+    bool is_first = !program->fates || !program->fates[watched->spec].matched;
     if (watched->tid && !program->told && !options->quiet && (is_first || options->verbose))
         complain("%s: of thread %d; threads have copies of their own", program->specs->list[watched->spec]->text,
                  watched->tid);
@@ -193,17 +193,18 @@ static int resolve(struct place_watch *place, struct placed *placed)
         program->count++;
         int result = resolve_one(specs, placed, watched, wish, &error);
         bool is_filter = result && spec->filter_column && error.column >= (int)spec->filter_column;
-        if (result && (!program->matched || is_filter))
+        if (result && (!program->fates || is_filter))
             return refuse(spec, watched, &error, is_filter);
         if (result) {
             pass_by(program, placed, watched, &error);
+            spec_fate_refused(&program->fates[i], &error);
             drop(watched);
             program->count--;
             continue;
         }
         say_whose(program, watched);
-        if (program->matched)
-            program->matched[i] = true;
+        if (program->fates)
+            program->fates[i].matched = true;
     }
     place->wish_count = program->count;
     program->told = true;
@@ -219,9 +220,9 @@ static void set_place(struct program_watches *program)
     program->place.period_ns = options->period_ns;
 }
 
-void program_watches_begin(struct program_watches *program, const struct watches *specs, bool *matched)
+void program_watches_begin(struct program_watches *program, const struct watches *specs, struct spec_fate *fates)
 {
-    *program = (struct program_watches){.specs = specs, .matched = matched};
+    *program = (struct program_watches){.specs = specs, .fates = fates};
     set_place(program);
 }
 

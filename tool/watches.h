@@ -30,7 +30,7 @@ struct watched {
 struct program_watches {
     struct place_watch place;
     const struct watches *specs;
-    bool *matched; /* by spec: it named something somewhere; NULL: each has to name something here */
+    struct spec_fate *fates; /* by spec; NULL: each has to name something here */
     struct watched *list;
     size_t count;
     bool told;    /* what there is to say about them was said */
@@ -42,7 +42,7 @@ int watches_parse(struct watches *watches, const struct options *options);
 void watches_free(struct watches *watches); /* a zeroed one is allowed */
 
 /* Get ready for a program: `program` is what place_watches wants, in the end. */
-void program_watches_begin(struct program_watches *program, const struct watches *specs, bool *matched);
+void program_watches_begin(struct program_watches *program, const struct watches *specs, struct spec_fate *fates);
 /* The same for a fork child of another program's. */
 void program_watches_copy(struct program_watches *program, const struct program_watches *parent);
 void program_watches_free(struct program_watches *program); /* a zeroed one is allowed */

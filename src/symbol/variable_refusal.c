@@ -2,9 +2,11 @@
  *
  * Why a name names no variable that could be watched.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "symbol/variables.h"
 
@@ -152,11 +154,47 @@ static bool offer_all(const struct search *search, bool by_scope, struct nearest
     return has_names;
 }
 
+static bool has_unit(Dwarf *dwarf, const char *file)
+{
+    Dwarf_Off next;
+    size_t header;
+    for (Dwarf_Off at = 0; !dwarf_nextcu(dwarf, at, &next, &header, NULL, NULL, NULL); at = next) {
+        Dwarf_Die unit;
+        const char *name = dwarf_offdie(dwarf, at + header, &unit) ? dwarf_diename(&unit) : NULL;
+        if (name && file_fits(name, file))
+            return true;
+    }
+    return false;
+}
+
+static bool is_source_file(const struct search *search)
+{
+    for (size_t i = 0; i < search->modules->count; i++) {
+        struct tl_object *object = search->modules->modules[i].object;
+        Dwarf *dwarf = object ? object_need_dwarf(object) : NULL;
+        if (dwarf && has_unit(dwarf, search->asked->scope))
+            return true;
+    }
+    return false;
+}
+
+/* A path that is of no module may be a source file's, whether or not it is to be found here. */
+static int fail_path(const struct search *search)
+{
+    const char *path = search->asked->scope;
+    if (access(path, F_OK))
+        return tl_fail(search->error, -ENOENT, "%.200s: %s", path, strerror(errno));
+    return tl_fail(search->error, -ENOENT, "no variable %.80s: %.200s is not in the program", search->asked->name,
+                   path);
+}
+
 int search_fail_unknown(const struct search *search, bool by_scope)
 {
     const struct tl_variable_name *asked = search->asked;
     struct nearest nearest = {.wanted = asked->step_count && asked->whole ? asked->whole : asked->name};
     char suggestion[220], where[120] = "";
+    if (asked->scope && !by_scope && strchr(asked->scope, '/') && !is_source_file(search))
+        return fail_path(search);
     int result = search->file ? fail_other_file(search) : 0;
     if (result)
         return result;

@@ -54,6 +54,7 @@ def test_programs_that_have_no_such_variable_are_passed_by():
     done = watch("-f", "counter", "--", "sh", "-c", f"{path} bump 2; {path} bump 3; exit 5", status=5)
     assert [hit["new"] for hit in done.watches()] == [1, 2, 1, 2, 3]
     watch("-f", "countr", "--", "sh", "-c", f"{path} bump 2", status=1).expect(1, "countr: nothing of this name")
+    watch("-f", "bump", "--", path, "bump", "2", status=1).expect(1, "^trapline: bump: .*function")
 
 
 def test_a_slow_reader_loses_hits_and_is_told_how_many():
@@ -178,6 +179,9 @@ def test_names_that_are_none():
     one_line(1, "no variable countr; did you mean counter", "countr")
     one_line(1, "nonesuch", "counter", "nonesuch")
     one_line(1, "conf", "conf.limits")
+    one_line(1, r"^trapline: /nonexistent:counter: /nonexistent: No such file or directory\n$", "/nonexistent:counter")
+    one_line(1, r"^trapline: /etc/passwd:counter: no variable counter: /etc/passwd is not in the program\n$", "/etc/passwd:counter")
+    one_line(1, "no variable countr in targets/watched.c", "targets/watched.c:countr")
     one_line(1, "function", "bump")
     one_line(1, "", "table[8]")
     assert run("watch", "countr", "--", "true").status == 1
