@@ -178,6 +178,8 @@ int engine_tell(struct site *const *sites, size_t count, struct tl_error *error)
 int stay_inside(struct tl_probe *probe, struct tl_regs *regs); /* of struct stay */
 int onhit_emulate(const struct tl_emulation *emulation, struct tl_regs *regs);
 bool onhit_peek(uint64_t addr, uint64_t *word);
+bool onhit_read(uint64_t addr, uint64_t *word); /* by the kernel */
+/* A system call, unless the program has confined itself and does not allow it: -EPERM. */
 int64_t onhit_kernel(uint64_t number, uint64_t a, uint64_t b, uint64_t c, uint64_t d);
 void onhit_watch_alternate(uint64_t *end);
 uint64_t onhit_fs_base(void);

@@ -46,7 +46,7 @@ void hwbp_hit_forked(void)
 static int this_thread(void)
 {
     if (!own_tid)
-        own_tid = (int)tl_self_call(SYS_gettid, 0, 0, 0, 0, 0, 0);
+        own_tid = (int)onhit_kernel(SYS_gettid, 0, 0, 0, 0);
     return own_tid;
 }
 
@@ -59,7 +59,7 @@ static void count(uint64_t *counter)
 static bool load(uint64_t at, uint64_t *word)
 {
     if (__atomic_load_n(&hwbp_readers, __ATOMIC_SEQ_CST))
-        return tl_self_read(engine.self, at, word, sizeof *word) == 0;
+        return onhit_read(at, word);
     return onhit_peek(at, word);
 }
 
@@ -187,7 +187,7 @@ static bool is_on_alternate_stack(const struct tl_signal_frame *frame)
 static void give_up_alternate_stack(void)
 {
     const struct tl_sigstack none = {.flags = TL_SS_DISABLE};
-    tl_self_call(SYS_sigaltstack, (long)(uintptr_t)&none, 0, 0, 0, 0, 0);
+    onhit_kernel(SYS_sigaltstack, (uintptr_t)&none, 0, 0, 0);
 }
 
 static void tell_handlers(void *argument)

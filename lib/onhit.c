@@ -2,9 +2,11 @@
  *
  * What runs on hits, beside the runtime: built for general registers only, as that is.
  */
+#include <errno.h>
 
 #include "engine.h"
 #include "hit/broker.h"
+#include "hit/confine.h"
 #include "hit/emulate.h"
 
 uint64_t onhit_fs_base(void)
@@ -37,16 +39,37 @@ int stay_inside(struct tl_probe *probe, struct tl_regs *regs)
     return inside;
 }
 
+/* Whether the program, if it has confined itself, allows us this system call. */
+static bool may_call(uint64_t number)
+{
+    uint64_t forbidden = engine.traps ? tl_self_broker(engine.self)->forbidden : 0;
+    switch (number) {
+#define IS_FORBIDDEN(name, its_number)                                                                                 \
+    case its_number:                                                                                                   \
+        return !(forbidden >> TL_OWN_##name & 1);
+        TL_OWN_CALLS(IS_FORBIDDEN)
+#undef IS_FORBIDDEN
+    default:
+        return true;
+    }
+}
+
+bool onhit_read(uint64_t addr, uint64_t *word)
+{
+    enum { PROCESS_VM_READV = 310 };
+    return may_call(PROCESS_VM_READV) && tl_self_read(engine.self, addr, word, sizeof *word) == 0;
+}
+
 bool onhit_peek(uint64_t addr, uint64_t *word)
 {
     if (engine.traps && tl_broker_may_load(tl_self_broker(engine.self), onhit_fs_base(), true))
         return tl_fault_load(addr, word);
-    return tl_self_read(engine.self, addr, word, sizeof *word) == 0;
+    return onhit_read(addr, word);
 }
 
 int64_t onhit_kernel(uint64_t number, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
 {
-    return tl_self_call((long)number, (long)a, (long)b, (long)c, (long)d, 0, 0);
+    return may_call(number) ? tl_self_call((long)number, (long)a, (long)b, (long)c, (long)d, 0, 0) : -EPERM;
 }
 
 void onhit_watch_alternate(uint64_t *end)

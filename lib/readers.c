@@ -67,7 +67,7 @@ static void drop_overwritten(void)
         if (is_reading(frame) && !has_mark(slot))
             drop(slot, frame);
     }
-    tl_self_call(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
+    onhit_kernel(SYS_sched_yield, 0, 0, 0, 0);
 }
 
 static struct slot *take(uint64_t thread)

@@ -12,6 +12,7 @@
  *
  * Limits. Not seen is a stack that is set where no guard can be; one that a signal handler has set, and the kernel
  * takes back when that returns; one that is set while a signal comes, and hits, between the guard and the call itself.
+ * Nor is one in a program that has confined itself, if that forbids the system calls (the platform makes none of those).
  * Then frames may still be overwritten. Who looks meanwhile finds no alternate stack; and who leaves such a handler by
  * longjmp, out of a signal handler above it, and the signal handler below it as well, has none until it is set again.
  */

@@ -25,6 +25,7 @@
     X(SIGPENDING, 127)                                                                                                 \
     X(SIGTIMEDWAIT, 128)                                                                                               \
     X(SIGQUEUEINFO, 129)                                                                                               \
+    X(SIGALTSTACK, 131)                                                                                                \
     X(GETTID, 186)                                                                                                     \
     X(TGSIGQUEUEINFO, 297)                                                                                             \
     X(VM_READV, 310)                                                                                                   \
