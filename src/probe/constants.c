@@ -10,7 +10,8 @@
  *        jmp  l
  *
  * So it is followed which registers hold which numbers, along all ways through the function that can be seen, until
- * nothing changes any more: a register has a number where it has the same one on every way there. Nothing is known
+ * nothing changes any more: a register has a number where it has the same one on every way there. (And 0 where it was
+ * found to be that, by test and je.) Nothing is known
  * where control comes from out of sight: at the entry, behind a jump to which nobody jumps (a jump table does, or an
  * exception), and, if a function has a jump table at all, wherever somebody jumps to in it. (Where functions have no
  * names, one begins where it is called.)
@@ -196,14 +197,55 @@ static void execute(const struct step *step, struct state *state)
     }
 }
 
+/* The register that is 0 where a `test` of it with itself sets ZF; or REGISTERS. */
+static unsigned tested(const struct tl_insn *insn)
+{
+    unsigned at = (insn->bytes[0] & 0xf0) == 0x40, rex = at ? insn->bytes[0] : 0;
+    unsigned operands = insn->bytes[at + 1];
+    if (insn->length != at + 2 || insn->bytes[at] != 0x85 || operands < 0xc0)
+        return REGISTERS;
+    unsigned left = (operands >> 3 & 7) | (rex & 4) << 1, right = (operands & 7) | (rex & 1) << 3;
+    return left == right ? left : REGISTERS;
+}
+
+/* je, or (4 | 1) jne. */
+static bool is_branch(const struct tl_insn *insn, unsigned condition)
+{
+    return (insn->length == 2 && insn->bytes[0] == (0x70 | condition)) ||
+           (insn->length == 6 && insn->bytes[0] == 0x0f && insn->bytes[1] == (0x80 | condition));
+}
+
+static void set_zero(struct state *state, unsigned reg)
+{
+    if (reg == REGISTERS)
+        return;
+    state->known |= (uint16_t)(1u << reg);
+    state->numbers[reg] = 0;
+}
+
+/* On to where it may jump to, and to what follows. `zero`: what is 0 if the one before has found it equal. */
+static void branch(struct flow *flow, const struct step *step, unsigned zero, struct state *state)
+{
+    struct state taken = *state;
+    if (is_branch(&step->insn, 4))
+        set_zero(&taken, zero);
+    if (is_branch(&step->insn, 4 | 1))
+        set_zero(state, zero);
+    if (step->target != NONE)
+        flow->changed |= join(&flow->states[flow->steps[step->target].state], &taken);
+}
+
 /* Through all instructions once; each() sees every one that can be reached, with what is known before it. */
 static void pass(struct flow *flow, void (*each)(void *context, const struct step *step, const struct state *state),
                  void *context)
 {
     static const struct state anything = {.reached = true};
     struct state state = {0};
+    unsigned zero = REGISTERS;
     for (size_t i = 0; i < flow->count; i++) {
         const struct step *step = &flow->steps[i];
+        if (!step->follows || step->state != NONE || step->free)
+            zero = REGISTERS;
         if (!step->follows)
             state.reached = false;
         if (step->state != NONE) {
@@ -217,8 +259,8 @@ static void pass(struct flow *flow, void (*each)(void *context, const struct ste
         if (!state.reached)
             continue;
         execute(step, &state);
-        if (step->target != NONE)
-            flow->changed |= join(&flow->states[flow->steps[step->target].state], &state);
+        branch(flow, step, zero, &state);
+        zero = tested(&step->insn);
     }
 }
 
