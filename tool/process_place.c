@@ -41,6 +41,8 @@ static bool place_like(struct processes *processes, struct process *process, str
 {
     if (!processes->watches)
         return place_copy(&process->placed, &parent->placed) == 0;
+    if (!program_watches_fit(&parent->watches, &process->placed))
+        return false;
     program_watches_copy(&process->watches, &parent->watches);
     return place_watches_copy(&process->placed, &parent->placed, &process->watches.place) == 0;
 }

@@ -68,6 +68,7 @@ int thread_variable_find(const struct tl_watch *spec, const struct placed *place
     if (!result && count == 1) {
         struct tl_error why;
         watched->tid = threads[0].tid;
+        watched->fs_base = threads[0].fs_base;
         result = find_in_thread(placed, &watched->variable, &threads[0], &watched->variable.addr, &why);
         if (result)
             tl_fail(error, result, "it is thread-local, and where thread %d has it, cannot be told: %s", watched->tid,

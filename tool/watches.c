@@ -226,6 +226,23 @@ void program_watches_begin(struct program_watches *program, const struct watches
     set_place(program);
 }
 
+bool program_watches_fit(const struct program_watches *parent, const struct placed *child)
+{
+    uint64_t fs_base = 0;
+    for (size_t i = 0; i < parent->count && !fs_base; i++)
+        fs_base = parent->list[i].tid ? parent->list[i].fs_base : 0;
+    if (!fs_base)
+        return true;
+    struct tl_identity *threads;
+    size_t count;
+    struct tl_error error;
+    if (tl_remote_threads(child->remote, &threads, &count, &error))
+        return false;
+    bool fits = count == 1 && threads[0].fs_base == fs_base;
+    free(threads);
+    return fits;
+}
+
 void program_watches_copy(struct program_watches *program, const struct program_watches *parent)
 {
     *program = *parent;

@@ -23,8 +23,9 @@ struct watched {
     const struct tl_datatype *type; /* of what is watched, or NULL; part of the variable's */
     struct tl_operation *code;      /* of the filter, or NULL */
     char *strings;
-    pid_t tid;    /* whose variable it is, where it is thread-local */
-    char *places; /* lines that tell where each thread has it, or NULL; not to be watched then */
+    pid_t tid;        /* whose variable it is, where it is thread-local… */
+    uint64_t fs_base; /* …and where that thread's memory is */
+    char *places;     /* lines that tell where each thread has it, or NULL; not to be watched then */
 };
 
 struct program_watches {
@@ -43,7 +44,9 @@ void watches_free(struct watches *watches); /* a zeroed one is allowed */
 
 /* Get ready for a program: `program` is what place_watches wants, in the end. */
 void program_watches_begin(struct program_watches *program, const struct watches *specs, struct spec_fate *fates);
-/* The same for a fork child of another program's. */
+/* The same for a fork child of another program's, if that has its variables where its parent has them: its thread may
+ * be another one than the parent's first. */
+bool program_watches_fit(const struct program_watches *parent, const struct placed *child);
 void program_watches_copy(struct program_watches *program, const struct program_watches *parent);
 void program_watches_free(struct program_watches *program); /* a zeroed one is allowed */
 

@@ -129,6 +129,11 @@ def test_followed_programs():
     done = run_with_file("watch", "--json", "-f", "own", "--", "sh", "-c", f"{path} add 2; {path} add 3").expect(0)
     assert changes(done.watches(), "own") == count_up(5, 2) + count_up(5, 3), done.watches()
     assert done.err.count("threads have copies of their own") == 1, done.err
+    for name in each(AT_START):
+        done = run_with_file("watch", "--json", "-f", "own", "--", target(name), "bear", 7).expect(0)
+        assert done.program == "12 5\n", done.program
+        assert changes(done.watches(), "own") == count_up(5, 7), (name, done.watches(), done.err)
+        assert len({hit["pid"] for hit in done.watches()}) == 1
     program = Program("locals")
     program.ask("begin 2")
     done = run("watch", "-f", "-t", "0.01", "own", "-p", program.pid)

@@ -3,6 +3,7 @@
  * A program whose threads each have variables of their own.
  *
  *   add N               the main thread adds N times to each of its own   answers `own`
+ *   bear N              a child of another thread does the same            answers what it has, and `own`
  *   begin T, end        T more threads, which stay                        answers the threads' ids and where `own` is
  *   all N               each of them adds N times                         answers what is in `own` of all
  *
@@ -10,6 +11,7 @@
  */
 #include <pthread.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "obey.h"
@@ -71,6 +73,21 @@ static void let_go(long n)
         pthread_barrier_wait(&done);
 }
 
+/* A child of a thread that is not the first one. */
+static void *bear(void *times)
+{
+    int status;
+    pid_t child = fork();
+    for (long n = *(long *)times; child == 0; n--) {
+        if (n == 0)
+            _exit(own);
+        add();
+    }
+    waitpid(child, &status, 0);
+    *(long *)times = WEXITSTATUS(status);
+    return NULL;
+}
+
 static void carry(char **words, int count)
 {
     long n = count > 1 ? atol(words[1]) : 0;
@@ -78,6 +95,11 @@ static void carry(char **words, int count)
         for (; n > 0; n--)
             add();
         printf("%d", own);
+    } else if (!strcmp(words[0], "bear")) {
+        pthread_t parent;
+        pthread_create(&parent, NULL, bear, &n);
+        pthread_join(parent, NULL);
+        printf("%ld %d", n, own);
     } else if (!strcmp(words[0], "begin")) {
         stay_count = (int)n;
         pthread_barrier_init(&begun, NULL, (unsigned)n + 1);
