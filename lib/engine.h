@@ -203,6 +203,8 @@ int lists_reserve(struct site *site, size_t users);
 /* Put into force what the users say that are enabled now, at each of these sites, and wait until no thread is in a list
  * that was in force before. Never fails. */
 void lists_update(struct site *const *sites, size_t count);
+/* Until no thread is in this list, which is out of force, and every thread has passed a barrier since. */
+void lists_wait(const struct tl_call_list *old);
 bool site_is_used(const struct site *site); /* some user of it is enabled */
 /* How many hits came to nothing there, since the process began. */
 uint64_t site_missed(const struct site *site);

@@ -204,17 +204,22 @@ static void look(uint64_t fs_base, const void *stack, const void *end, uint64_t 
 
 /* A thread that has left a handler by longjmp, and does something else since, is looked at after some time, and after
  * twice that, and so on: its handler may be long. */
-static void settle(struct lists *lists)
+void lists_wait(const struct tl_call_list *old)
 {
     enum { QUICK = 100, FIRST_LOOK = 256 };
-    for (unsigned turn = 0; lists->old && !tl_call_quiet(lists->old); turn++) {
+    for (unsigned turn = 0; old && !tl_call_quiet(old); turn++) {
         if (turn < QUICK)
             sched_yield();
         else
             nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
         if (turn >= FIRST_LOOK && !(turn & (turn - 1)))
-            tl_call_look(lists->old, look);
+            tl_call_look(old, look);
     }
+}
+
+static void settle(struct lists *lists)
+{
+    lists_wait(lists->old);
     lists->old = NULL;
     free(lists->left);
     lists->left = NULL;

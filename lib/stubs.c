@@ -68,7 +68,6 @@ void stub_free(struct stub *stub)
     const struct tl_call_list *old = tl_call_swap(stub->index, NULL);
     while (old && tl_self_barrier(engine.self, NULL))
         sched_yield();
-    while (old && !tl_call_quiet(old))
-        sched_yield();
+    lists_wait(old);
     stub->taken = false;
 }

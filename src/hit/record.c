@@ -21,8 +21,9 @@
  * Otherwise the frame may be dead without anything having overwritten it yet; or a handler on the program's stack has
  * called the looker; or a signal that has a stack of its own has interrupted the handler; or the handler has switched
  * to another coroutine. The second and third leave behind how to come back: above the looker there is a word that leads
- * to the handler's stack or to the frame, saved by a callee or by the kernel. The last has a stack elsewhere. So where
- * no such word is, and the frame lies on the looker's own stack, as far as that can be seen, the hit is dead.
+ * to the frame, saved by a callee, or to the handler's stack, saved by the kernel with other registers. (Any word would
+ * not do: arrays that the program has not written to hold what earlier hits have left.) The last has a stack elsewhere.
+ * So where no such word is, and the frame lies on the looker's own stack, as far as that can be seen, the hit is dead.
  */
 #include "hit/call_state.h"
 
@@ -128,9 +129,19 @@ static ON_HIT bool is_joined(uint64_t one, uint64_t other)
     return true;
 }
 
-/* Whether there is something on the stack above `end` by which a thread comes back to the hit: a word that leads to the
- * stack for handlers; if they run on the program's, the frame's address, saved by a callee (or still in rbp); or the
- * registers of a signal that has come when no handler ran yet, or none any more. */
+/* Whether the word there may be the rsp of what a signal has interrupted: rip, flags and segments follow. */
+static ON_HIT bool is_saved_by_signal(uint64_t at)
+{
+    enum { FLAGS_AT = 16, SEGMENTS_AT = 24, ALWAYS_SET = 0x202, CODE_SEGMENT = 0x33 };
+    uint64_t flags, segments;
+    return tl_call_platform.peek(at + FLAGS_AT, &flags) && tl_call_platform.peek(at + SEGMENTS_AT, &segments) &&
+           flags >> 22 == 0 && (flags & ALWAYS_SET) == ALWAYS_SET && (segments & 0xffff) == CODE_SEGMENT;
+}
+
+/* Whether there is something on the stack above `end` by which a thread comes back to the hit: the registers of a
+ * signal that has interrupted what runs on the stack for handlers; if they run on the program's, the frame's address,
+ * saved by a callee (or still in rbp); or the registers of a signal that has come when no handler ran yet, or none any
+ * more. */
 static ON_HIT bool leads_back(const struct tl_call_record *record, const struct tl_call_frame *frame, uint64_t end,
                               uint64_t rbp)
 {
@@ -138,9 +149,10 @@ static ON_HIT bool leads_back(const struct tl_call_record *record, const struct 
     uint64_t top = (uint64_t)(uintptr_t)record, its = (uint64_t)(uintptr_t)frame, word, rbx;
     bool saved = rbp == its;
     for (uint64_t at = end & ~(uint64_t)7; at - end < SEARCHED && tl_call_platform.peek(at, &word); at += 8) {
-        if (word < top && word >= top - (TL_CALL_THREAD_BYTES - sizeof(*record)))
-            return true;
-        if (its - word <= BELOW_FRAME && tl_call_platform.peek(at - RBX_BELOW_RSP, &rbx) && rbx == top)
+        bool may_be_sp = word <= top && word >= top - (TL_CALL_THREAD_BYTES - sizeof(*record));
+        if (!may_be_sp && its - word <= BELOW_FRAME)
+            may_be_sp = tl_call_platform.peek(at - RBX_BELOW_RSP, &rbx) && rbx == top;
+        if (may_be_sp && is_saved_by_signal(at))
             return true;
         saved = saved || word == its;
     }

@@ -143,9 +143,14 @@ static struct tl_return_probe entry = {.size = sizeof entry,
                               ret = {.size = sizeof ret,
                                      .symbol = "kit_call",
                                      .module = "EXE",
-                                     .handler = jumps_from_return};
+                                     .handler = jumps_from_return},
+                              back = {.size = sizeof back,
+                                      .flags = TL_RETURN_REWRITE,
+                                      .symbol = "kit_call",
+                                      .module = "EXE",
+                                      .handler = jumps_from_return};
 
-enum kind { INSTRUCTION, HANDLER, BREAKPOINT, NOTIFIER, JUMP, ENTRY, RETURN, KINDS };
+enum kind { INSTRUCTION, HANDLER, BREAKPOINT, NOTIFIER, JUMP, ENTRY, RETURN, BACK, KINDS };
 
 static int change(enum kind kind, bool add)
 {
@@ -159,6 +164,8 @@ static int change(enum kind kind, bool add)
         return add ? tl_return_probe_register(&entry, NULL) : tl_return_probe_unregister(&entry);
     case RETURN:
         return add ? tl_return_probe_register(&ret, NULL) : tl_return_probe_unregister(&ret);
+    case BACK:
+        return add ? tl_return_probe_register(&back, NULL) : tl_return_probe_unregister(&back);
     default:
         return add ? tl_probe_register(probes[kind], NULL) : tl_probe_unregister(probes[kind]);
     }
@@ -335,7 +342,7 @@ static void nor_does_who_has_ended_in_a_notifier(void **state)
     assert_int_equal(tl_notifier_remove(&ender), 0);
 }
 
-static enum kind kinds[KINDS] = {INSTRUCTION, HANDLER, BREAKPOINT, NOTIFIER, JUMP, ENTRY, RETURN};
+static enum kind kinds[KINDS] = {INSTRUCTION, HANDLER, BREAKPOINT, NOTIFIER, JUMP, ENTRY, RETURN, BACK};
 #define OF_KIND(name, kind)                                                                                            \
     {                                                                                                                  \
         name, all_of_a_kind, NULL, NULL, &kinds[kind]                                                                  \
@@ -351,6 +358,7 @@ int main(void)
         OF_KIND("handlers of jump probes", JUMP),
         OF_KIND("handlers of entries", ENTRY),
         OF_KIND("handlers of returns", RETURN),
+        OF_KIND("handlers of returns by rewriting", BACK),
         cmocka_unit_test(who_is_inside_may_not),
         cmocka_unit_test(nor_does_who_has_ended_in_a_notifier),
     };
