@@ -325,6 +325,8 @@ void report_end(struct report *report, struct source *source)
     if (many)
         show_rest(report, source);
     tl_reader_totals(source->reader, &totals);
+    if (report_is_full(report))
+        totals.lost = totals.lost_before;
     add_totals(&report->totals, &totals);
     report->totals.late += many ? 0 : totals.late; /* of many: show_in_turn() */
     if (source->watches)

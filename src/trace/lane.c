@@ -54,6 +54,7 @@ static bool make_room(struct tl_lane_reader *lane, size_t size)
         memmove(lane->store, lane->store + lane->from, lane->to - lane->from);
         lane->to -= lane->from;
         lane->limit -= lane->from;
+        lane->mark -= lane->mark ? lane->from : 0;
         lane->from = 0;
     }
     size_t bigger = lane->store_size ? lane->store_size : 4096;
@@ -77,8 +78,20 @@ static void copy_out(const struct tl_lane_reader *lane, const struct tl_lane_lim
     memcpy(to + first, lane->ring, size - first);
 }
 
+/* What is put into the store comes behind what was lost so far. Of several such places in it only the first is kept. */
+static void note_losses(struct tl_lane_reader *lane)
+{
+    if (lane->from == lane->to) {
+        lane->lost_here = lane->lost;
+    } else if (!lane->mark) {
+        lane->mark = lane->to;
+        lane->lost_next = lane->lost;
+    }
+}
+
 bool tl_lane_absorb(struct tl_lane_reader *lane, struct tl_lane_limits *limits)
 {
+    uint64_t lost = __atomic_load_n(&lane->shared->lost, __ATOMIC_ACQUIRE);
     uint64_t head = __atomic_load_n(&lane->shared->head, __ATOMIC_ACQUIRE), size = head - lane->tail;
     lane->last_head = head;
     if (size > limits->ring_bytes || head % 8 != 0) {
@@ -95,11 +108,13 @@ bool tl_lane_absorb(struct tl_lane_reader *lane, struct tl_lane_limits *limits)
         lane->damaged++;
     }
     if (size) {
+        note_losses(lane);
         copy_out(lane, limits, lane->store + lane->to, size);
         lane->to += size;
         limits->stored += size;
     }
     lane->tail = head;
+    lane->lost = lost;
     /* Compared, so that lanes in which nothing happens stay in everybody's cache, and what was scribbled is mended. */
     if (__atomic_load_n(&lane->shared->tail, __ATOMIC_RELAXED) != head)
         __atomic_store_n(&lane->shared->tail, head, __ATOMIC_RELEASE);
@@ -141,6 +156,10 @@ static void forget(struct tl_lane_reader *lane, struct tl_lane_limits *limits, s
     lane->front = false;
     lane->from += size;
     limits->stored -= size;
+    if (lane->mark && lane->from >= lane->mark) {
+        lane->lost_here = lane->lost_next;
+        lane->mark = 0;
+    }
     if (lane->from == lane->to)
         lane->from = lane->to = lane->limit = 0;
 }

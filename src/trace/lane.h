@@ -35,6 +35,12 @@ struct tl_lane_reader {
     uint8_t *store;
     size_t from, to, store_size;
     size_t limit; /* where the last look ended */
+
+    /* Who finds the ring full loses his event, so what was lost by the time at which room is made comes before all that
+     * is written then. */
+    uint64_t lost;                 /* when room was made last */
+    uint64_t lost_here, lost_next; /* before the event at store[from], and before those from store[mark] on */
+    size_t mark;                   /* 0: none */
 };
 
 /* Look at the lane, once the counter has been read as `tsc`: is a hit under way? Then absorb. */

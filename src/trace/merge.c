@@ -87,6 +87,14 @@ static bool advance(struct tl_reader *reader, struct tl_lane_reader *lane, struc
     return false;
 }
 
+static void note_stop(struct tl_reader *reader)
+{
+    reader->stopped = true;
+    reader->lost_before = 0;
+    for (uint32_t i = 0; i < reader->layout.lane_count; i++)
+        reader->lost_before += reader->lanes[i].lost_here;
+}
+
 static void give(struct tl_reader *reader, struct tl_lane_reader *lane, struct merge *merge)
 {
     struct tl_record *record = tl_lane_record(lane);
@@ -97,6 +105,8 @@ static void give(struct tl_reader *reader, struct tl_lane_reader *lane, struct m
         reader->last_tsc = record->tsc;
     reader->seen++;
     merge->stopped = merge->fn(merge->context, record) != 0;
+    if (merge->stopped)
+        note_stop(reader);
     tl_lane_drop(lane, &reader->limits);
 }
 

@@ -15,6 +15,8 @@ struct tl_reader {
     struct tl_clock clock;
     uint64_t patience_ns;
     uint64_t seen, late, unfinished;
+    uint64_t lost_before;         /* what was lost before the event that ended a poll last… */
+    bool stopped;                 /* …if one has */
     uint64_t last_tsc;            /* of the youngest event given out */
     uint16_t order[TL_LANES_MAX]; /* a heap of the lanes that have a front, the oldest on top */
     uint32_t ordered;

@@ -115,6 +115,7 @@ void tl_reader_totals(const struct tl_reader *reader, struct tl_reader_totals *t
         totals->lost += __atomic_load_n(&reader->lanes[i].shared->lost, __ATOMIC_RELAXED);
         totals->damaged += reader->lanes[i].damaged;
     }
+    totals->lost_before = reader->stopped ? reader->lost_before : totals->lost;
 }
 
 static void add(const uint64_t *from, uint32_t count, uint64_t *to)

@@ -53,11 +53,12 @@ int tl_record_stack(const struct tl_record *record, struct tl_hit_regs *regs, co
 typedef int tl_record_fn(void *context, const struct tl_record *record);
 
 struct tl_reader_totals {
-    uint64_t seen;    /* events given to callbacks */
-    uint64_t lost;    /* events for which a ring had no room */
-    uint64_t missed;  /* actions of hits that came to nothing: no lane was free, or the hit was left half-way */
-    uint64_t late;    /* of those seen: given out behind a younger one, its hit having been waited for too long */
-    uint64_t damaged; /* times that a lane's content made no sense and was thrown away */
+    uint64_t seen;        /* events given to callbacks */
+    uint64_t lost;        /* events for which a ring had no room… */
+    uint64_t lost_before; /* …before the event behind which a callback has ended a poll; if none has: all */
+    uint64_t missed;      /* actions of hits that came to nothing: no lane was free, or the hit was left half-way */
+    uint64_t late;        /* of those seen: given out behind a younger one, its hit having been waited for too long */
+    uint64_t damaged;     /* times that a lane's content made no sense and was thrown away */
     uint64_t
         unfinished; /* hits that were under way in the target when it was drained for the last time: it died in them */
 };

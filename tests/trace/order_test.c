@@ -131,6 +131,47 @@ static void what_has_to_wait_makes_room_in_its_ring(void **state)
     assert_int_equal(totals.late + totals.lost + totals.damaged, 0);
 }
 
+static uint32_t fill(struct world *world, uint32_t lane, uint32_t first)
+{
+    while (area_event(&world->area, lane, 1000 + first, 0, first))
+        first++;
+    return first;
+}
+
+static void what_is_lost_behind_the_last_event_is_known(void **state)
+{
+    (void)state;
+    struct world world = begin(NULL);
+    struct tl_reader_totals totals;
+    uint32_t n = fill(&world, 0, 0), m;
+    area_event(&world.area, 0, 1, 0, 0);
+    tl_reader_totals(world.reader, &totals);
+    assert_int_equal(totals.lost, 2);
+    assert_int_equal(totals.lost_before, 2);
+    world.stop_at = n;
+    polled(&world);
+    tl_reader_totals(world.reader, &totals);
+    assert_int_equal(totals.lost, 2);
+    assert_int_equal(totals.lost_before, 0);
+    m = fill(&world, 0, n);
+    world.stop_at = n + 1;
+    polled(&world);
+    tl_reader_totals(world.reader, &totals);
+    assert_int_equal(totals.lost, 3);
+    assert_int_equal(totals.lost_before, 2);
+    fill(&world, 0, m);
+    world.stop_at = m;
+    polled(&world);
+    tl_reader_totals(world.reader, &totals);
+    assert_int_equal(totals.lost, 4);
+    assert_int_equal(totals.lost_before, 2);
+    world.stop_at = m + 1;
+    polled(&world);
+    tl_reader_totals(world.reader, &totals);
+    assert_int_equal(totals.lost_before, 3);
+    end(&world);
+}
+
 static void full_stores_end_the_waiting(void **state)
 {
     (void)state;
@@ -232,6 +273,7 @@ int main(void)
         cmocka_unit_test(a_busy_lane_holds_back_what_may_be_younger_than_its_event),
         cmocka_unit_test(a_lane_that_stays_busy_is_not_waited_for_any_longer),
         cmocka_unit_test(what_has_to_wait_makes_room_in_its_ring),
+        cmocka_unit_test(what_is_lost_behind_the_last_event_is_known),
         cmocka_unit_test(full_stores_end_the_waiting),
         cmocka_unit_test(full_stores_do_not_change_the_order),
         cmocka_unit_test(draining_fetches_in_as_many_rounds_as_it_takes),
