@@ -106,8 +106,8 @@ struct tl_hit_control {
      * is known. */
     uint64_t broker;
     uint64_t watches; /* offset of struct tl_watch_table (watch.h), or 0: no watches */
-    /* Not 0: the program is about to forbid itself the return from signals (seccomp), and waits a moment for all that is
-     * ours to be taken out. */
+    /* Not 0: the program is about to forbid itself the return from signals (seccomp), and waits a moment for all that
+     * is ours to be taken out. */
     uint64_t leave;
 };
 

@@ -6,7 +6,8 @@
  * targets. They call nothing, allocate nothing, hold no lock, use general registers only and no string instructions
  * (so the direction flag may be anything), and make one system call, process_vm_readv on the process itself (and where
  * there is a signal broker, the two by which it asks once a thread whether it may do without); none that a program
- * which confines itself does not allow (confine.h). All of them are safe in signal handlers and on a stack that has a few hundred bytes left.
+ * which confines itself does not allow (confine.h). All of them are safe in signal handlers and on a stack that has a
+ * few hundred bytes left.
  */
 #ifndef TRAPLINE_RUNTIME_H
 #define TRAPLINE_RUNTIME_H
