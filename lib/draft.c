@@ -179,6 +179,16 @@ static enum tl_why serves(const struct site *site, const struct site *studied, c
                : TL_WHY_NONE;
 }
 
+/* A library was unloaded with a probe in it, and it or another one has come to the same place: what is there is as its
+ * file has it. */
+static void note_reload(struct site *site, const struct tl_site *text)
+{
+    uint8_t now[TL_INSN_MAX];
+    if (site->patched && !tl_self_read(engine.self, site->plan.addr, now, site->plan.own_length) &&
+        text->text_length >= site->plan.own_length && !memcmp(now, text->text, site->plan.own_length))
+        site->patched = false;
+}
+
 /* The site for one address: one that is there, or a fresh one. NULL: see *why, TL_WHY_NONE for want of memory. */
 static struct site *provide(struct draft *draft, const struct tl_site *text, const struct demand *demand,
                             enum tl_why *why)
@@ -188,6 +198,8 @@ static struct site *provide(struct draft *draft, const struct tl_site *text, con
     *why = TL_WHY_NONE;
     if (!fresh)
         return NULL;
+    if (old)
+        note_reload(old, text);
     fresh->plan = *text;
     *why = study(fresh, demand);
     if (*why == TL_WHY_NONE && old)

@@ -207,6 +207,36 @@ static void libraries_come_and_go(void **state)
     }
 }
 
+/* To the same place perhaps, with the probe still registered. */
+static void a_library_that_comes_back_is_probed_anew(void **state)
+{
+    uint64_t flags = way(state);
+    for (int turn = 0; turn < 3; turn++) {
+        struct tl_probe probes[2];
+        void *library = NULL;
+        for (int i = 0; i < 2; i++) {
+            probes[i] =
+                (struct tl_probe){.size = sizeof probes[i], .flags = flags, .symbol = "lib_guest", .pre = count};
+            if (library)
+                dlclose(library);
+            library = dlopen(getenv("LIB_GUEST"), RTLD_NOW);
+            assert_non_null(library);
+            long (*guest)(long) = (long (*)(long))(uintptr_t)dlsym(library, "lib_guest");
+            kit_register(&probes[i]);
+            uint64_t before = hits;
+            assert_int_equal(guest(4), 5);
+            assert_true(hits > before);
+        }
+        kit_unregister(&probes[turn & 1]);
+        kit_unregister(&probes[!(turn & 1)]);
+        long (*guest)(long) = (long (*)(long))(uintptr_t)dlsym(library, "lib_guest");
+        uint64_t before = hits;
+        assert_int_equal(guest(4), 5);
+        assert_int_equal(hits, before);
+        dlclose(library);
+    }
+}
+
 static volatile sig_atomic_t signals;
 static void on_alarm(int number)
 {
@@ -287,6 +317,7 @@ int main(void)
         BOTH_WAYS(handlers_use_what_is_probed),
         BOTH_WAYS(threads_end),
         BOTH_WAYS(libraries_come_and_go),
+        BOTH_WAYS(a_library_that_comes_back_is_probed_anew),
         BOTH_WAYS(signals_in_handlers),
         BOTH_WAYS(children_keep_their_probes),
         BOTH_WAYS(handlers_may_not_register),
