@@ -389,14 +389,13 @@ void come_and_go(struct target *t, bool with_probe)
     struct tl_remote_region region;
     struct tl_error error = {0};
     struct probe probe;
-    int result = -EAGAIN;
     if (tl_remote_region(r, 1 << 20, 1 << 16, &region, &error))
         fail_msg("region: %s", error.text);
     if (with_probe) {
+        int result;
         if (probe_place(r, t->progress->probe, &probe))
             fail_msg("place: %s", tl_remote_last_error(r));
-        for (int i = 0; result == -EAGAIN && i < 100; i++)
-            result = probe_take_out(r, &probe);
+        eventually((result = probe_take_out(r, &probe)) != -EAGAIN);
         if (result)
             fail_msg("take out: %d %s", result, tl_remote_last_error(r));
     }

@@ -27,8 +27,7 @@ static void place_and_take_out(struct tl_remote *r, uint64_t addr)
     int result = probe_place(r, addr, &probe);
     if (result)
         fail_msg("place: %d %s", result, tl_remote_last_error(r));
-    for (int i = 0; i < 100 && (result = probe_take_out(r, &probe)) == -EAGAIN; i++)
-        tl_nap(1000);
+    eventually((result = probe_take_out(r, &probe)) != -EAGAIN);
     if (result)
         fail_msg("take out: %d %s", result, tl_remote_last_error(r));
 }
@@ -40,8 +39,7 @@ static void arm_and_disarm(struct tl_remote *r, uint64_t addr)
     if (result)
         fail_msg("arm: %d %s", result, tl_remote_last_error(r));
     tl_nap(3000);
-    for (int i = 0; i < 100 && (result = trap_take_out(r, &trap)) == -EAGAIN; i++)
-        tl_nap(1000);
+    eventually((result = trap_take_out(r, &trap)) != -EAGAIN);
     if (result)
         fail_msg("disarm: %d %s", result, tl_remote_last_error(r));
 }
