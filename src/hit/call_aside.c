@@ -12,7 +12,8 @@ static ON_HIT int nothing(void *argument, struct tl_regs *regs)
     return 0;
 }
 
-static const struct tl_call_list aside = {.run = nothing, .count = 1, .actions = {{.kind = TL_CALL_PRE}}};
+static const struct tl_call_list aside = {
+    .run = nothing, .flags = LIST_ASIDE, .count = 1, .actions = {{.kind = TL_CALL_PRE}}};
 
 /* The frame's address is asked for, so that rbp holds it: who unwinds finds it from the other stack. */
 static ON_HIT __attribute__((noinline)) void run_on(struct tl_call_record *record, void (*function)(void *),

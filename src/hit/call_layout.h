@@ -48,6 +48,8 @@
 
 /* Of a list's flags. */
 #define LIST_OWN_STACK 1 /* run on the program's stack */
+#define LIST_ASIDE 2 /* called in a signal handler: from the stack that this is on, and signals come on the handlers'  \
+                      */
 
 /* struct tl_call_record. The handlers' stack ends where it begins, so that both are in one cache line. */
 #define RECORD_FRAME 0

@@ -24,6 +24,8 @@
  * to the frame, saved by a callee, or to the handler's stack, saved by the kernel with other registers. (Any word would
  * not do: arrays that the program has not written to hold what earlier hits have left.) The last has a stack elsewhere.
  * So where no such word is, and the frame lies on the looker's own stack, as far as that can be seen, the hit is dead.
+ * Of what is called in a signal handler neither is to be expected: it does not switch, and has signals on its own
+ * stack.
  */
 #include "hit/call_state.h"
 
@@ -171,8 +173,11 @@ static ON_HIT bool lives(const struct tl_call_record *record, uint64_t here, uin
         return false;
     if (!has_mark(record, frame))
         return false;
-    return !tl_call_platform.peek || !is_joined((uint64_t)(uintptr_t)frame, here) ||
-           leads_back(record, frame, end, rbp);
+    if (!tl_call_platform.peek)
+        return true;
+    if (!is_joined((uint64_t)(uintptr_t)frame, here))
+        return !(record->list && record->list->flags & LIST_ASIDE);
+    return leads_back(record, frame, end, rbp);
 }
 
 bool ON_HIT tl_call_is_inside(uint64_t rsp, uint64_t rbp)

@@ -348,9 +348,39 @@ static void errno_can_be_watched(void **state)
     kit_destroy(hwbp);
 }
 
+static sigjmp_buf out;
+
+static __attribute__((no_sanitize_address)) void jumps(struct tl_hwbp *hwbp, struct tl_regs *regs,
+                                                       const struct tl_hwbp_hit *hit)
+{
+    kit_note(hwbp, regs, hit);
+    siglongjmp(out, 1);
+}
+
+/* They should not; but later hits are told. */
+static __attribute__((no_sanitize_address)) void handlers_may_be_left(void **state)
+{
+    static char stack[1 << 16];
+    (void)state;
+    struct tl_hwbp_options options = kit_watch(&words[1], 8, TL_HWBP_WRITE, &seen);
+    options.handler = jumps;
+    struct tl_hwbp *hwbp = kit_create(&options);
+    for (volatile unsigned i = 1; i <= 10; i++) {
+        stack_t alternate = {.ss_sp = stack, .ss_size = sizeof stack, .ss_flags = i % 2 ? 0 : SS_DISABLE};
+        assert_int_equal(sigaltstack(&alternate, NULL), 0);
+        if (!sigsetjmp(out, 1))
+            kit_store(&words[1], i, 8);
+        assert_int_equal(seen.hits, i);
+    }
+    kit_expect(hwbp, 10, 10, 0);
+    kit_destroy(hwbp);
+    assert_int_equal(sigaltstack(&(stack_t){.ss_flags = SS_DISABLE}, NULL), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(handlers_may_be_left, begin),
         cmocka_unit_test_setup(a_program_that_blocks_sigtrap_notices_nothing, begin),
         cmocka_unit_test_setup(hits_behind_our_back_come_late, begin),
         cmocka_unit_test_setup(stale_signals_are_swallowed, begin),
