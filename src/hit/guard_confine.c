@@ -47,7 +47,7 @@ static struct tl_hit_control *own_area(const struct tl_caller *caller)
     return area && area->pid == caller->broker->process.pid ? area : NULL;
 }
 
-enum { TURNS = 100, TURN_NS = 20000000 };
+enum { TURNS = 500, TURN_NS = 20000000 }; /* ten seconds: a busy machine is no dead tool */
 
 static enum tl_guard_verdict fall_asleep(const struct tl_caller *caller, struct tl_guard_call *call)
 {
