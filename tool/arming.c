@@ -133,10 +133,11 @@ bool arming_planned(struct placed *placed, uint32_t tactics)
 {
     struct arming *arming = &placed->arming;
     uint64_t addr;
+    if (!arming->refused && tl_guards_retreat(&arming->guards, arming->sites, arming->site_count))
+        return false;
     enum tl_why why = arming->refused ? TL_WHY_NONE : tl_guards_missing(arming->sites, arming->site_count, &addr);
     if (why != TL_WHY_NONE) {
-        if (!tl_guards_retreat(&arming->guards, arming->sites, arming->site_count))
-            refuse_guard(placed, addr, why);
+        refuse_guard(placed, addr, why);
         return false;
     }
     note_results(placed, tactics);

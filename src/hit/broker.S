@@ -76,15 +76,20 @@ function tl_broker_restorer
     syscall
     .size tl_broker_restorer, . - tl_broker_restorer
 
-/* Another signal, on its way to the program's handler, which is to find everything as the kernel has left it. */
+/* Another signal, on its way to the program's handler, which is to find everything as the kernel has left it. rsp is at
+ * the frame. */
     .p2align 4
 function tl_broker_pass
     push rdi
     push rsi
     push rdx
     mov esi, edi
+    lea rdx, [rsp + 24]
     mov rdi, [rip + tl_broker_here]
     call tl_broker_passing
+    .globl tl_broker_passed
+    .hidden tl_broker_passed
+tl_broker_passed:
     mov r11, rax
     pop rdx
     pop rsi
@@ -127,6 +132,7 @@ function tl_guard_entry
 .Ldecided:
     cmp eax, 2
     je .Lsleep
+    ja .Lleave
     mov rbx, 0
     test eax, eax
     cmovne rbx, [rsp + RIP]
@@ -156,6 +162,19 @@ function tl_guard_entry
     mov r15, [rsp + R15]
     lea rsp, [rsp + REGS_SIZE + CALL_SIZE]
     ret
+
+/* rt_sigreturn: the frame is not what the program has left there any more, so nobody else makes this call. */
+.Lleave:
+    mov rsp, [rsp + RSP]
+    .globl tl_guard_leaves
+    .hidden tl_guard_leaves
+tl_guard_leaves:
+    mov eax, SIGRETURN
+    syscall
+    .globl tl_guard_has_left
+    .hidden tl_guard_has_left
+tl_guard_has_left:
+    ud2
 
 /* The system call, with other arguments, unless something has come that it would wait for. From here on SIGTRAP is
  * blocked, or not, as the call's mask says; if one comes before the call is under way the broker moves the thread to

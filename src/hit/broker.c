@@ -196,14 +196,20 @@ static struct tl_signal_frame *fault(struct tl_broker *broker, struct tl_signal_
     return give_to_program(broker, frame, second);
 }
 
-/* Somebody has sent it. Behind a displaced system call the program finds itself behind its own. */
+/* Behind a displaced system call the program finds itself behind its own. */
+static void come_out_of_call(const struct tl_broker_tables *tables, struct tl_context *context)
+{
+    const struct tl_trap_range *range = tl_trap_range_find(tables, context->rip);
+    if (range && range->flags & TL_RANGE_SYSCALL && range->start != context->rip)
+        tl_trap_map_back(tables, range, context);
+}
+
+/* Somebody has sent it. */
 static struct tl_signal_frame *sent(struct tl_broker *broker, struct tl_signal_frame *frame,
                                     struct tl_signal_frame *second, const struct tl_broker_tables *tables)
 {
     struct tl_caller caller;
-    const struct tl_trap_range *range = tl_trap_range_find(tables, frame->context.rip);
-    if (range && range->flags & TL_RANGE_SYSCALL && range->start != frame->context.rip)
-        tl_trap_map_back(tables, range, &frame->context);
+    come_out_of_call(tables, &frame->context);
     tl_caller_find(&caller, broker);
     if (caller.thread)
         tl_thread_settle(caller.thread, frame->context.rsp);
@@ -213,6 +219,48 @@ static struct tl_signal_frame *sent(struct tl_broker *broker, struct tl_signal_f
         return frame;
     }
     return tl_deliver(&caller, frame, second, false);
+}
+
+/* Where the program's handler is of another signal, for which the kernel has pushed this frame. */
+static uint64_t pass(struct tl_broker *broker, int number, struct tl_signal_frame *frame)
+{
+    struct tl_caller caller;
+    struct tl_sigaction action;
+    come_out_of_call(tl_broker_tables(broker), &frame->context);
+    tl_caller_find_quickly(&caller, broker);
+    if (caller.thread) {
+        tl_thread_settle(caller.thread, frame->context.rsp);
+        /* In the middle of a guard that has had the kernel keep what the program's own call is to let through. */
+        if (frame->context.mask & TL_TRAP_BIT && !caller.thread->trap_blocked && !tl_is_drowsy(frame->context.rip)) {
+            frame->context.mask &= ~TL_TRAP_BIT;
+            if (tl_may(broker, TL_OWN_SIGPROCMASK))
+                tl_mask_change(TL_SIG_UNBLOCK, TL_TRAP_BIT, NULL);
+        }
+    }
+    tl_action_get(caller.process, number, &action);
+    tl_handler_begins(&caller, &action, number, frame);
+    return action.handler;
+}
+
+/* Of several signals that come in one moment the last one's handler runs first, and interrupts the others at their
+ * first instruction: with us, that is on their way to us. So what is to be done for them is done now, from the first
+ * one on. */
+static __attribute__((noinline)) void pass_interrupted(struct tl_broker *broker, struct tl_context *context)
+{
+    while (context->rip == broker->pass) {
+        struct tl_context *above = context;
+        struct tl_signal_frame *frame;
+        while ((frame = (struct tl_signal_frame *)above->rsp)->context.rip == broker->pass)
+            above = &frame->context;
+        above->rip = pass(broker, (int)above->rdi, frame);
+    }
+}
+
+uint64_t tl_broker_passing(struct tl_broker *broker, int number, struct tl_signal_frame *frame)
+{
+    if (frame->context.rip == broker->pass)
+        pass_interrupted(broker, &frame->context);
+    return pass(broker, number, frame);
 }
 
 struct tl_signal_frame *tl_broker_signal(struct tl_broker *broker, struct tl_signal_frame *frame,
@@ -229,6 +277,8 @@ struct tl_signal_frame *tl_broker_signal(struct tl_broker *broker, struct tl_sig
         }
         return other_breakpoint(broker, frame, second, tables, trap);
     }
+    if (frame->context.rip == broker->pass)
+        pass_interrupted(broker, &frame->context);
     if (!is_raised(info))
         return sent(broker, frame, second, tables);
     if (info->number == TL_SIGTRAP)

@@ -37,16 +37,19 @@
  *   - A fault in a displaced instruction while its signal is blocked kills as it should; the core dump has it in the
  * copy.
  *   - signalfd never shows a SIGTRAP; it stays pending for sigtimedwait and for being unblocked.
- *   - In a handler of a signal other than the five whose mask holds SIGTRAP, SIGTRAP is not blocked. And a handler that
- *     writes SIGTRAP into the mask of its frame really blocks it by returning, which a breakpoint does not survive. Both
- *     for want of a guard on rt_sigreturn: unwinders know the signal restorer by its bytes, where there is no unwind
- *     information for it. (A restorer that has a guard all the same is made use of.)
+ *   - Where there is no guard on the return from handlers, since unwinders know the C library's restorer by its bytes
+ *     (musl, Go; src/probe/guards.c): the mask in a handler's frame does not show that SIGTRAP is blocked; a handler
+ *     that writes it in there really blocks it by returning, which a breakpoint does not survive; and that a handler
+ *     is over which had SIGTRAP blocked is noticed later, by where the stack pointer is.
+ *   - A signal that comes to a thread which just then is in the broker's or a guard's own code (some hundred
+ * instructions) shows its handler that place.
  *   - A SIGTRAP for the whole process that meets a thread which blocks it goes on to a thread that waits for it, or is
  *     known to have it unblocked; a thread that has never come to a guard is not known.
  *   - In a program that has confined itself (confine.h) and allows no signals to be sent, a SIGTRAP that somebody sends
  *     while it is blocked does not come; and if it may not ask who it is either, a vfork child is taken for its parent.
  *   - Signals of the five that the program ignores, sent by somebody, end sleeps that no signal handler lets restart.
- *   - A signal handler is asked for 1,300 bytes more of its stack, for the time of the broker's look.
+ *   - A signal handler is asked for 1,300 bytes more of its stack, for the time of the broker's looks before and
+ * behind.
  *   - clone3 with CLONE_CLEAR_SIGHAND fails with ENOSYS, and the C library takes another way. Shadow stacks (CET) are
  *     not supported: hosts have to refuse.
  */
@@ -98,7 +101,7 @@ struct tl_trap_memory {
     uint64_t start, end;
 };
 
-#define TL_BROKER_TABLES_MAGIC 0x31424154504c5254ULL
+#define TL_BROKER_TABLES_MAGIC 0x32424154504c5254ULL
 struct tl_broker_tables {
     uint64_t magic, size;
     uint32_t trap_count, range_count, mark_count, memory_count;
@@ -106,7 +109,10 @@ struct tl_broker_tables {
     uint64_t ranges; /* struct tl_trap_range, sorted by start, disjoint */
     uint64_t marks;  /* struct tl_mark */
     uint64_t memory; /* struct tl_trap_memory, sorted, disjoint: all code that is ours */
-    uint64_t older;  /* in one's own process: the address of tables that hold what these do not; or 0 */
+    /* uint64_t, sorted: the system calls rt_sigreturn that have a guard. A handler that returns to at most seven bytes
+     * in front of one, where the number is loaded, is seen to return. */
+    uint64_t returns, return_count;
+    uint64_t older; /* in one's own process: the address of tables that hold what these do not; or 0 */
 };
 
 /* ---- the chain: whom the broker asks before anything is decided (one's own process only) ---- */
@@ -140,12 +146,13 @@ struct tl_broker_thread {
     uint8_t trap_blocked; /* the program has SIGTRAP blocked */
     uint8_t trap_after;   /* … and will have, when the handler at `handler` is over */
     uint8_t safe;         /* SIGSEGV and SIGBUS were seen not to be blocked, and nothing has blocked them since */
-    uint8_t exact;        /* the end of that handler will be told by a guard */
-    uint32_t waiting;     /* in a system call that takes SIGTRAP */
-    uint32_t wake;        /* … and is to end: one is pending */
-    uint32_t pending;     /* `info` is a SIGTRAP that is pending for this thread */
+    uint8_t pad;
+    uint32_t waiting; /* in a system call that takes SIGTRAP */
+    uint32_t wake;    /* … and is to end: one is pending */
+    uint32_t pending; /* `info` is a SIGTRAP that is pending for this thread */
     uint32_t kick;    /* the frame at `handler` has been given TF, so that its end is noticed: see broker_pending.c */
-    uint64_t handler; /* frame of the program's handler that runs with SIGTRAP blocked, or 0 */
+    uint64_t
+        handler; /* frame of the program's handler that runs with SIGTRAP blocked and whose end no guard tells, or 0 */
     uint64_t handler_low; /* its stack ends here: with rsp below this the handler is over */
     uint64_t step;        /* the slot whose instruction is being stepped, or 0 */
     uint64_t step_flags;  /* TL_FLAG_TRAP if the program steps itself */
@@ -189,6 +196,7 @@ struct tl_broker {
     uint64_t notify_context;
     uint64_t flags;                 /* TL_BROKER_… */
     uint64_t marker;                /* address of a word in a page that is wiped on fork; not 0: process.pid is right */
+    uint64_t shared;                /* a vfork child may have been made, which shares all this */
     uint64_t entry, pass, restorer; /* where tl_broker_entry, … are in the process */
     uint64_t area;                  /* address of the hit area (abi.h), or 0: there is none */
     uint64_t forbidden;             /* bits 1 << enum tl_own_call (confine.h): a confined program does not allow them */
@@ -202,15 +210,17 @@ struct tl_broker {
 
 #define TL_ENTRY __attribute__((visibility("hidden")))
 
-extern TL_ENTRY void tl_broker_entry(void); /* the handler of the five */
-extern TL_ENTRY void
-tl_broker_pass(void); /* the handler of other signals, where the program's has SEGV or BUS in its mask */
+extern TL_ENTRY void tl_broker_entry(void);    /* the handler of the five */
+extern TL_ENTRY void tl_broker_pass(void);     /* the handler of other signals, on the way to the program's */
+extern TL_ENTRY const char tl_broker_passed[]; /* … and where it goes on when the broker has had its look */
 extern TL_ENTRY void tl_broker_restorer(void); /* the sa_restorer of the five */
 extern TL_ENTRY void
 tl_guard_entry(void); /* tl_guard_hook.routine (src/probe/hook.h); its context is the broker's address */
 /* A thread that a guard has sent to sleep stands at tl_guard_asleep, with rsp at a struct tl_hit_regs: the program's
  * registers, rip behind its `syscall`, rax the number. Moved to rip - 2 with these it makes its call again. */
 extern TL_ENTRY void tl_guard_asleep(void);
+/* A guard returns from the program's handler in its place: from the one to the other, and without a stack. */
+extern TL_ENTRY const char tl_guard_leaves[], tl_guard_has_left[];
 /* Linked, the entry points find the broker here. (In the blob it is in the head: tl_blob_set_broker.) */
 extern TL_ENTRY struct tl_broker *tl_broker_here;
 
@@ -243,6 +253,8 @@ const struct tl_broker_tables *tl_broker_tables(const struct tl_broker *broker);
 const struct tl_trap *tl_trap_find(const struct tl_broker_tables *tables, uint64_t addr);
 const struct tl_trap_range *tl_trap_range_find(const struct tl_broker_tables *tables, uint64_t addr);
 bool tl_trap_is_ours(const struct tl_broker_tables *tables, uint64_t addr);
+/* Whether a guard tells when a handler is over that returns to `restorer`. */
+bool tl_return_is_seen(const struct tl_broker_tables *tables, uint64_t restorer);
 /* The place in the program that a thread in `range` is at, with its registers there: *context is changed. False: it has
  * to run on. */
 bool tl_trap_map_back(const struct tl_broker_tables *tables, const struct tl_trap_range *range,

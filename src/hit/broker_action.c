@@ -3,8 +3,8 @@
  * Actions of signals: what the program has asked for, and what the kernel has instead.
  *
  *   the five       the kernel has the broker, always
- *   other signals  SIGTRAP is taken out of the mask, so that an int3 may be met in the handler; if SEGV or BUS is in it
- *                  the handler is entered by way of ours, which notes that loads may not fault now
+ *   other signals  SIGTRAP is taken out of the mask, so that an int3 may be met in the handler, which is entered by way
+ *                  of ours: it notes what is blocked from here on, and shows what was
  *
  * A reader copies the slot that is in force, and looks afterwards whether the writers have come around to it.
  */
@@ -46,12 +46,10 @@ bool tl_action_for_kernel(const struct tl_broker *broker, int number, const stru
         kernels->mask = ~TL_THE_FIVE;
         return true;
     }
-    if (programs->handler == TL_SIG_DFL || programs->handler == TL_SIG_IGN ||
-        !(programs->mask & (TL_TRAP_BIT | TL_LOAD_BITS)))
+    if (programs->handler == TL_SIG_DFL || programs->handler == TL_SIG_IGN)
         return false;
     kernels->mask &= ~TL_TRAP_BIT;
-    if (programs->mask & TL_LOAD_BITS)
-        kernels->handler = broker->pass;
+    kernels->handler = broker->pass;
     return true;
 }
 
@@ -93,14 +91,4 @@ void tl_action_unlock(struct tl_caller *caller, uint64_t mask)
         return;
     __atomic_store_n(&caller->process->lock, 0, __ATOMIC_RELEASE);
     tl_mask_change(TL_SIG_SETMASK, mask, NULL);
-}
-
-uint64_t tl_broker_passing(struct tl_broker *broker, int number)
-{
-    struct tl_sigaction action;
-    struct tl_broker_thread *thread = tl_broker_thread(broker, tl_caller_fs_base(broker));
-    if (thread)
-        thread->safe = 0;
-    tl_action_get(&broker->process, number, &action);
-    return action.handler;
 }

@@ -68,6 +68,7 @@ static __attribute__((noinline)) void adopt_copy(struct tl_broker *broker, uint3
     for (uint32_t i = 0; i < TL_BROKER_CHILDREN; i++)
         broker->children[i].process.pid = 0;
     broker->process.lock = broker->process.pending = 0;
+    broker->shared = 0;
     broker->process.pid = pid;
     __atomic_store_n((uint64_t *)broker->marker, 1, __ATOMIC_RELEASE);
 }
@@ -90,7 +91,6 @@ static void begin_child(struct tl_broker *broker, struct tl_broker_child *child)
         child->thread.trap_after = parent->trap_after;
         child->thread.handler = parent->handler;
         child->thread.handler_low = parent->handler_low;
-        child->thread.exact = parent->exact;
     }
     child->process.pending = 0;
     child->process.lock = 0;
@@ -125,6 +125,7 @@ static __attribute__((noinline)) struct tl_broker_child *make_child(struct tl_br
                                              __ATOMIC_RELAXED))
                 continue;
             begin_child(broker, child);
+            broker->shared = 1;
             return child;
         }
     return NULL;
@@ -156,12 +157,25 @@ void tl_caller_find(struct tl_caller *caller, struct tl_broker *broker)
         caller->is_stranger = true;
         return;
     }
-    caller->thread = tl_thread_claim(broker, tl_caller_fs_base(broker));
+    caller->thread = broker->flags & TL_BROKER_DORMANT ? NULL : tl_thread_claim(broker, tl_caller_fs_base(broker));
+}
+
+void tl_caller_find_quickly(struct tl_caller *caller, struct tl_broker *broker)
+{
+    if (broker->shared || !__atomic_load_n((const uint64_t *)broker->marker, __ATOMIC_ACQUIRE)) {
+        tl_caller_find(caller, broker);
+        return;
+    }
+    caller->broker = broker;
+    caller->process = &broker->process;
+    caller->is_child = caller->is_stranger = false;
+    caller->pid = broker->process.pid;
+    caller->thread = broker->flags & TL_BROKER_DORMANT ? NULL : tl_thread_claim(broker, tl_caller_fs_base(broker));
 }
 
 void tl_thread_settle(struct tl_broker_thread *thread, uint64_t rsp)
 {
-    if (!thread->handler || thread->exact || (rsp >= thread->handler_low && rsp <= thread->handler))
+    if (!thread->handler || (rsp >= thread->handler_low && rsp <= thread->handler))
         return;
     thread->trap_blocked = thread->trap_after;
     thread->handler = 0;

@@ -12,7 +12,7 @@
  * blocked, to be delivered in the moment in which the thread is back at its own place with its own registers: so exit
  * status and core dump are those of the program alone.
  */
-#include "hit/brokering.h"
+#include "hit/guard.h"
 
 enum {
     FRAME = sizeof(struct tl_signal_frame),
@@ -107,15 +107,22 @@ static struct tl_signal_frame *move(struct tl_signal_frame *frame)
     return tl_fault_store(top, frame, FRAME) ? (struct tl_signal_frame *)top : NULL;
 }
 
+/* Masks are the kernel's business, and real. */
+static bool is_dormant(const struct tl_caller *caller)
+{
+    return (caller->broker->flags & TL_BROKER_DORMANT) != 0;
+}
+
 /* Leave by `second` for the handler, which finds `frame`. */
-static void lead_to(const struct tl_sigaction *action, struct tl_signal_frame *frame, struct tl_signal_frame *second)
+static void lead_to(const struct tl_caller *caller, const struct tl_sigaction *action, struct tl_signal_frame *frame,
+                    struct tl_signal_frame *second)
 {
     struct tl_context *context = &second->context;
     uint64_t mask = frame->context.mask | action->mask;
     tl_copy_words(second, frame, offsetof(struct tl_signal_frame, info));
     if (!(action->flags & TL_SA_NODEFER))
         mask |= TL_SIGNAL_BIT(frame->info.number);
-    context->mask = mask & ~TL_TRAP_BIT;
+    context->mask = is_dormant(caller) ? mask : mask & ~TL_TRAP_BIT;
     context->fpstate = 0;
     context->rip = action->handler;
     context->rsp = tl_address(frame);
@@ -130,17 +137,8 @@ static void lead_to(const struct tl_sigaction *action, struct tl_signal_frame *f
     }
 }
 
-/* The restorer's system call is still its own: nobody will tell when the handler is over. */
-static bool is_unguarded(uint64_t restorer)
-{
-    uint8_t code[9];
-    return tl_fault_copy(code, restorer, sizeof code) != sizeof code ||
-           (code[0] == 0x48 && code[7] == 0x0f && code[8] == 0x05);
-}
-
-/* From here to the end of the handler the program has SIGTRAP blocked. */
-static void block_trap(struct tl_broker_thread *thread, const struct tl_sigaction *action,
-                       const struct tl_signal_frame *frame, uint8_t after)
+/* From here to the end of the handler the program has SIGTRAP blocked, and no guard tells of the end. */
+static void block_trap(struct tl_broker_thread *thread, const struct tl_signal_frame *frame, uint8_t after)
 {
     const struct tl_sigstack *stack = &frame->context.stack;
     uint64_t at = tl_address(frame);
@@ -150,7 +148,41 @@ static void block_trap(struct tl_broker_thread *thread, const struct tl_sigactio
     thread->trap_after = after;
     thread->handler = at;
     thread->handler_low = !(stack->flags & TL_SS_DISABLE) && is_within(stack, at) ? stack->start : 0;
-    thread->exact = !is_unguarded(action->restorer);
+}
+
+/* Whether the program has SIGTRAP blocked where the signal came. In a system call that waits with another mask that is
+ * the mask which it comes back to. */
+static bool was_blocked(const struct tl_broker_thread *thread, const struct tl_context *context)
+{
+    if (!tl_is_drowsy(context->rip))
+        return thread->trap_blocked;
+    const struct tl_guard_call *call = (const struct tl_guard_call *)(context->rsp + sizeof(struct tl_hit_regs));
+    return call->trap_blocked;
+}
+
+void tl_handler_begins(struct tl_caller *caller, const struct tl_sigaction *action, int number,
+                       struct tl_signal_frame *frame)
+{
+    struct tl_broker_thread *thread = caller->thread;
+    uint64_t blocked = action->mask | (action->flags & TL_SA_NODEFER ? 0 : TL_SIGNAL_BIT(number));
+    if (is_dormant(caller) && blocked & TL_TRAP_BIT && tl_may(caller->broker, TL_OWN_SIGPROCMASK))
+        tl_mask_change(TL_SIG_BLOCK, TL_TRAP_BIT, NULL);
+    if (!thread)
+        return;
+    if (blocked & TL_LOAD_BITS)
+        thread->safe = 0;
+    bool was = was_blocked(thread, &frame->context);
+    if (!was && !(blocked & TL_TRAP_BIT))
+        return;
+    if (!tl_return_is_seen(tl_broker_tables(caller->broker), frame->restorer)) {
+        if (blocked & TL_TRAP_BIT)
+            block_trap(thread, frame, was);
+        return;
+    }
+    if (was)
+        frame->context.mask |= TL_TRAP_BIT;
+    if (blocked & TL_TRAP_BIT)
+        thread->trap_blocked = 1;
 }
 
 static void reset(struct tl_caller *caller, int number, struct tl_sigaction *action)
@@ -184,8 +216,8 @@ struct tl_signal_frame *tl_deliver(struct tl_caller *caller, struct tl_signal_fr
     struct tl_signal_frame *place = NULL;
     struct tl_sigaction action;
     /* Handed over (broker_pending.c) in a call that unblocks it for a while. */
-    bool was_blocked = (frame->context.mask & TL_TRAP_BIT) != 0;
-    frame->context.mask &= ~TL_TRAP_BIT;
+    if (!is_dormant(caller))
+        frame->context.mask &= ~TL_TRAP_BIT;
     for (int number = 0; !place; raised = true) {
         int last = number;
         number = frame->info.number;
@@ -201,12 +233,8 @@ struct tl_signal_frame *tl_deliver(struct tl_caller *caller, struct tl_signal_fr
         if (!place)
             turn_into_fault(frame);
     }
-    uint64_t blocked = action.mask | (action.flags & TL_SA_NODEFER ? 0 : TL_SIGNAL_BIT(place->info.number));
     place->restorer = action.restorer;
-    if (thread && blocked & TL_TRAP_BIT)
-        block_trap(thread, &action, place, was_blocked);
-    if (thread && blocked & TL_LOAD_BITS)
-        thread->safe = 0;
-    lead_to(&action, place, second);
+    tl_handler_begins(caller, &action, place->info.number, place);
+    lead_to(caller, &action, place, second);
     return second;
 }

@@ -71,7 +71,8 @@ int tl_broker_tables_verify(const void *image, size_t size)
         !has_array(size, tables->traps, tables->trap_count, sizeof(struct tl_trap)) ||
         !has_array(size, tables->ranges, tables->range_count, sizeof(struct tl_trap_range)) ||
         !has_array(size, tables->marks, tables->mark_count, sizeof(struct tl_mark)) ||
-        !has_array(size, tables->memory, tables->memory_count, sizeof(struct tl_trap_memory)))
+        !has_array(size, tables->memory, tables->memory_count, sizeof(struct tl_trap_memory)) ||
+        tables->return_count > UINT32_MAX || !has_array(size, tables->returns, tables->return_count, sizeof(uint64_t)))
         return -EINVAL;
     return traps_are_sane(tables) && ranges_are_sane(tables) && memory_is_sane(tables) ? 0 : -EINVAL;
 }

@@ -47,7 +47,7 @@ static uint32_t taker(struct tl_broker *broker)
 static void notice_return(struct tl_broker_thread *thread)
 {
     uint64_t flags, at = thread->handler + offsetof(struct tl_signal_frame, context.rflags);
-    if (!thread->handler || thread->exact || thread->trap_after || thread->kick ||
+    if (!thread->handler || thread->trap_after || thread->kick ||
         tl_fault_copy(&flags, at, sizeof flags) != sizeof flags || flags & TL_FLAG_TRAP)
         return;
     flags |= TL_FLAG_TRAP;

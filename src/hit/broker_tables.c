@@ -20,7 +20,7 @@ static inline const void *at(const struct tl_broker_tables *tables, uint64_t off
     return (const char *)tables + offset;
 }
 
-/* All three kinds of entries begin with the address by which they are sorted: the last one at or below `addr`. */
+/* All kinds of entries begin with the address by which they are sorted: the last one at or below `addr`. */
 static inline const void *last_not_above(const void *entries, uint32_t count, size_t size, uint64_t addr)
 {
     const char *first = entries;
@@ -64,6 +64,18 @@ bool tl_trap_is_ours(const struct tl_broker_tables *tables, uint64_t addr)
         const struct tl_trap_memory *memory =
             last_not_above(at(tables, tables->memory), tables->memory_count, sizeof(struct tl_trap_memory), addr);
         if (memory && addr < memory->end)
+            return true;
+    }
+    return false;
+}
+
+bool tl_return_is_seen(const struct tl_broker_tables *tables, uint64_t restorer)
+{
+    enum { LOAD_BYTES = 7 };
+    for (; tables; tables = older(tables)) {
+        const uint64_t *call = last_not_above(at(tables, tables->returns), (uint32_t)tables->return_count, sizeof *call,
+                                              restorer + LOAD_BYTES);
+        if (call && restorer < *call)
             return true;
     }
     return false;

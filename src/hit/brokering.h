@@ -107,8 +107,11 @@ struct tl_caller {
     bool is_stranger; /* the same, and there is no room for what is its own */
 };
 
-/* The calling process and thread; a record is made where there is none yet. */
+/* The calling process and thread; a record is made where there is none yet. While the broker is dormant threads have
+ * none. */
 void tl_caller_find(struct tl_caller *caller, struct tl_broker *broker);
+/* The same, as a rule without a system call. */
+void tl_caller_find_quickly(struct tl_caller *caller, struct tl_broker *broker);
 uint64_t tl_caller_fs_base(const struct tl_broker *broker);
 /* Find, or make, the record of a key that is not 0; NULL: there is no room. */
 struct tl_broker_thread *tl_thread_claim(struct tl_broker *broker, uint64_t fs_base);
@@ -149,6 +152,10 @@ struct tl_signal_frame *tl_deliver(struct tl_caller *caller, struct tl_signal_fr
 /* Whether this signal, which the thread has raised, is the program's end, and no system call may help it to that: the
  * instruction has to be executed again with the signal blocked. */
 bool tl_ends_in_place(struct tl_broker *broker, int number);
+/* The program's handler for this signal is about to be entered, and finds `frame`: note what is blocked from here on,
+ * and show it what was. */
+void tl_handler_begins(struct tl_caller *caller, const struct tl_sigaction *action, int number,
+                       struct tl_signal_frame *frame);
 /* Send a signal to the calling thread, or (tid 0) the process. */
 int64_t tl_raise(const struct tl_caller *caller, uint32_t tid, const struct tl_siginfo *info);
 /* A SIGTRAP that somebody has sent while this thread has it blocked: kept, or given to another thread. */
@@ -162,7 +169,7 @@ void tl_pending_hand_over(struct tl_caller *caller);
 /* From entry code. */
 struct tl_signal_frame *tl_broker_signal(struct tl_broker *broker, struct tl_signal_frame *frame,
                                          struct tl_signal_frame *second);
-uint64_t tl_broker_passing(struct tl_broker *broker, int number);
+uint64_t tl_broker_passing(struct tl_broker *broker, int number, struct tl_signal_frame *frame);
 
 static inline int64_t tl_mask_change(int how, uint64_t set, uint64_t *old)
 {

@@ -79,9 +79,10 @@ static __attribute__((noinline)) enum tl_guard_verdict sigprocmask(struct tl_cal
         }
     }
     if (!blocks) {
-        if (thread->trap_blocked)
-            tl_pending_hand_over(caller);
+        bool was_blocked = thread->trap_blocked;
         thread->trap_blocked = 0;
+        if (was_blocked)
+            tl_pending_hand_over(caller);
         return TL_GUARD_PLAIN;
     }
     bool was_blocked = thread->trap_blocked;
@@ -108,39 +109,56 @@ static enum tl_guard_verdict sigpending(struct tl_caller *caller, struct tl_hit_
     return tl_guard_done(regs, tl_guard_store(caller, regs->r[TL_RDI], &set, size) ? 0 : -TL_EFAULT);
 }
 
-/* A handler returns. The mask that it leaves in its frame may hold SIGTRAP, if it has put it there. */
+static uint64_t mask_in_frame(const struct tl_hit_regs *regs)
+{
+    return regs->r[TL_RSP] - 8 + offsetof(struct tl_signal_frame, context.mask);
+}
+
+/* A handler returns, by a mask that the broker has nothing to do with, as nearly always: then it is not even asked who
+ * the process is. Where the frame cannot be read the kernel will find that out too, with the same signal. */
+static bool is_plain_return(const struct tl_broker *broker, const struct tl_hit_regs *regs)
+{
+    const struct tl_broker_thread *thread =
+        tl_broker_thread((struct tl_broker *)(uintptr_t)broker, tl_caller_fs_base(broker));
+    uint64_t mask;
+    return !broker->shared && __atomic_load_n((const uint64_t *)broker->marker, __ATOMIC_ACQUIRE) &&
+           (!thread || (!thread->trap_blocked && !thread->handler)) && tl_fault_load(mask_in_frame(regs), &mask) &&
+           !(mask & (TL_TRAP_BIT | TL_LOAD_BITS));
+}
+
+/* A handler returns. The mask in its frame is the program's: it was shown SIGTRAP in there where that was blocked, and
+ * may have changed it. */
 static enum tl_guard_verdict sigreturn(struct tl_caller *caller, const struct tl_hit_regs *regs)
 {
     struct tl_broker_thread *thread = caller->thread;
-    uint64_t frame = regs->r[TL_RSP] - 8, mask, mask_at;
-    bool blocks;
-    if (!thread)
-        return TL_GUARD_PLAIN;
-    mask_at = frame + offsetof(struct tl_signal_frame, context.mask);
-    if (!tl_guard_load(caller, &mask, mask_at, sizeof mask))
+    uint64_t frame = regs->r[TL_RSP] - 8, mask;
+    if (!thread || !tl_guard_load(caller, &mask, mask_in_frame(regs), sizeof mask))
         return TL_GUARD_PLAIN;
     if (mask & TL_LOAD_BITS)
         thread->safe = 0;
-    blocks = thread->handler == frame ? thread->trap_after : thread->trap_blocked;
-    if (thread->handler == frame)
+    bool is_shown = mask & TL_TRAP_BIT, blocks = is_shown;
+    if (thread->handler == frame) { /* it began before there was a guard here */
+        blocks |= thread->trap_after;
         thread->handler = 0;
-    if (mask & TL_TRAP_BIT) {
-        blocks = true;
-        mask &= ~TL_TRAP_BIT;
-        tl_guard_store(caller, mask_at, &mask, sizeof mask);
     }
-    if (!blocks && thread->trap_blocked && tl_pending_is(caller))
-        tl_pending_hand_over(caller);
+    mask &= ~TL_TRAP_BIT;
+    if (is_shown && !tl_guard_store(caller, mask_in_frame(regs), &mask, sizeof mask))
+        return TL_GUARD_PLAIN;
+    bool is_over = !blocks && thread->trap_blocked;
     thread->trap_blocked = blocks;
-    return TL_GUARD_PLAIN;
+    if (is_over && tl_pending_is(caller))
+        tl_pending_hand_over(caller);
+    return is_shown && tl_may(caller->broker, TL_OWN_SIGRETURN) ? TL_GUARD_LEAVE : TL_GUARD_PLAIN;
 }
 
 /* A thread begins with the mask of its maker. What is noted of an earlier one with the same thread pointer is over. */
 static void begin_thread(struct tl_caller *caller, uint64_t flags, uint64_t fs_base)
 {
-    enum { CLONE_VM = 0x100, CLONE_SETTLS = 0x80000 };
+    enum { CLONE_VM = 0x100, CLONE_THREAD = 0x10000, CLONE_SETTLS = 0x80000 };
     struct tl_broker_thread *thread;
     uint8_t trap_blocked = caller->thread && caller->thread->trap_blocked;
+    if ((flags & (CLONE_VM | CLONE_THREAD)) == CLONE_VM)
+        caller->broker->shared = 1;
     if ((flags & (CLONE_VM | CLONE_SETTLS)) != (CLONE_VM | CLONE_SETTLS))
         return;
     thread = trap_blocked ? tl_thread_claim(caller->broker, fs_base) : tl_broker_thread(caller->broker, fs_base);
@@ -178,7 +196,7 @@ enum tl_guard_verdict tl_guard(struct tl_broker *broker, struct tl_hit_regs *reg
 {
     uint64_t number = (uint32_t)regs->r[TL_RAX];
     struct tl_caller caller;
-    if (broker->flags & TL_BROKER_DORMANT)
+    if (broker->flags & TL_BROKER_DORMANT || (number == TL_SYS_RT_SIGRETURN && is_plain_return(broker, regs)))
         return TL_GUARD_PLAIN;
     tl_caller_find(&caller, broker);
     if (caller.is_stranger)
@@ -219,6 +237,9 @@ enum tl_guard_verdict tl_guard(struct tl_broker *broker, struct tl_hit_regs *reg
         return TL_GUARD_PLAIN;
     case TL_SYS_CLONE:
         begin_thread(&caller, regs->r[TL_RDI], regs->r[TL_R8]);
+        return TL_GUARD_PLAIN;
+    case TL_SYS_VFORK:
+        broker->shared = 1;
         return TL_GUARD_PLAIN;
     case TL_SYS_CLONE3:
         return clone3(&caller, regs);

@@ -12,6 +12,7 @@ enum {
     TL_SYS_RT_SIGRETURN = 15,
     TL_SYS_NANOSLEEP = 35,
     TL_SYS_CLONE = 56,
+    TL_SYS_VFORK = 58,
     TL_SYS_EXECVE = 59,
     TL_SYS_RT_SIGSUSPEND = 130,
     TL_SYS_SIGALTSTACK = 131,
@@ -29,7 +30,8 @@ enum {
 enum tl_guard_verdict {
     TL_GUARD_PLAIN, /* the program's own system call is to be executed */
     TL_GUARD_DONE,  /* it has been done: rax in the registers is the result */
-    TL_GUARD_SLEEP  /* execute what is in struct tl_guard_call, then ask tl_guard_slept */
+    TL_GUARD_SLEEP, /* execute what is in struct tl_guard_call, then ask tl_guard_slept */
+    TL_GUARD_LEAVE  /* execute rt_sigreturn */
 };
 
 /* A system call to be made in place of the program's. broker.S knows where number, arguments, wake and result are. */

@@ -61,7 +61,7 @@ enum tl_guard_verdict tl_guard_sigaction(struct tl_caller *caller, struct tl_hit
     if (wanted_at)
         clean(&wanted);
     if (!(caller->process->changed >> (number - 1) & 1) &&
-        (!wanted_at || !(wanted.mask & (TL_TRAP_BIT | TL_LOAD_BITS))))
+        (!wanted_at || wanted.handler == TL_SIG_DFL || wanted.handler == TL_SIG_IGN))
         return TL_GUARD_PLAIN;
     tl_action_lock(caller, &mask);
     int64_t result = change(caller, number, wanted_at ? &wanted : NULL, &old);

@@ -15,7 +15,7 @@ static void prepare(struct tl_broker_thread *thread, const struct tl_hit_regs *r
     call->zero = 0;
     call->wake = tl_address(&call->zero);
     call->blocked_at = tl_address(&thread->trap_blocked);
-    call->blocked = thread->trap_blocked;
+    call->blocked = call->trap_blocked = thread->trap_blocked;
     call->may_hand_over = false;
 }
 
@@ -55,7 +55,6 @@ enum tl_guard_verdict tl_guard_wait(struct tl_caller *caller, const struct tl_hi
         return TL_GUARD_PLAIN;
 
     bool blocks = (call->mask & TL_TRAP_BIT) != 0;
-    call->trap_blocked = thread->trap_blocked;
     call->is_safe = thread->safe && !(call->mask & TL_LOAD_BITS);
     if (!blocks && !call->trap_blocked && call->is_safe)
         return TL_GUARD_PLAIN;

@@ -6,6 +6,10 @@
  *
  * Where the number follows from the code (constants.c) and is of no interest, no guard is needed. What is not known is
  * guarded, and asks when it is executed.
+ *
+ * Handlers return by way of a *restorer*, and whoever unwinds a stack has to know it as what it is. The GNU C library
+ * says so in its unwind tables, which count first; other C libraries rely on the bytes, which unwinders know by heart.
+ * So there is a guard in the former, and none in the latter.
  */
 #include "probe/guards.h"
 
@@ -19,13 +23,16 @@
 #include "probe/constants.h"
 #include "probe/site.h"
 
-enum { PARTS_MAX = 8, PAGE = 4096 };
+enum { PARTS_MAX = 8, PAGE = 4096, RT_SIGRETURN = 15 };
+/* mov $15, %rax */
+static const uint8_t load_number[] = {0x48, 0xc7, 0xc0, RT_SIGRETURN, 0, 0, 0};
 
 /* X(number, word): calls that change or use dispositions, masks, or pending signals, and those that make or end what
- * has them. Not rt_sigreturn, which unwinders know by its bytes. */
+ * has them. */
 #define NUMBERS(X, word)                                                                                               \
     X(13, word)  /* rt_sigaction */                                                                                    \
     X(14, word)  /* rt_sigprocmask */                                                                                  \
+    X(15, word)  /* rt_sigreturn, but see is_restorer */                                                               \
     X(56, word)  /* clone */                                                                                           \
     X(57, word)  /* fork */                                                                                            \
     X(58, word)  /* vfork */                                                                                           \
@@ -223,7 +230,8 @@ static int add_site(struct finding *finding, const struct tl_system_call *call, 
         return -ENOMEM;
     enum tl_why why = make_site(finding, call, guard, movable ? 0 : lead, site);
     if (why != TL_WHY_NONE) {
-        refuse(guards, site->addr, why);
+        if (guard != TL_GUARD_RETURN)
+            refuse(guards, site->addr, why);
         return 0;
     }
     guards->count++;
@@ -261,12 +269,33 @@ static int find_call(struct finding *finding, uint64_t addr, struct tl_system_ca
     return error;
 }
 
+/* The signal restorer of a C library, its system call at `addr`: handlers return to it. Unwinders know the frame behind
+ * it by the file's unwind tables, or else by these bytes, which have to stay then. */
+static bool is_restorer(const struct finding *finding, uint64_t addr)
+{
+    size_t available;
+    const uint8_t *bytes = tl_object_text(finding->module->object, addr - sizeof load_number, &available);
+    return bytes && available > sizeof load_number && !memcmp(bytes, load_number, sizeof load_number);
+}
+
+static int look_at_restorer(struct finding *finding, uint64_t addr)
+{
+    const struct tl_system_call call = {
+        .addr = addr, .number = RT_SIGRETURN, .known = true, .entered = addr - sizeof load_number};
+    finding->guards->seen++;
+    if (!tl_object_is_signal_frame(finding->module->object, call.entered))
+        return 0;
+    return add_site(finding, &call, TL_GUARD_RETURN);
+}
+
 /* The bytes of a system call, at `addr` of the file, in the segment that begins at `start`. */
 static int look_at(struct finding *finding, uint64_t addr, uint64_t start)
 {
     struct tl_system_call call;
     bool found = false;
     int error = read_stretch(finding, addr, start);
+    if (!error && is_restorer(finding, addr))
+        return look_at_restorer(finding, addr);
     if (!error)
         error = find_call(finding, addr, &call, &found);
     if (error || !found)
@@ -274,7 +303,9 @@ static int look_at(struct finding *finding, uint64_t addr, uint64_t start)
     finding->guards->seen++;
     if (!call.known)
         return add_site(finding, &call, TL_GUARD_ASK);
-    return is_wanted(finding->guards, call.number) ? add_site(finding, &call, TL_GUARD_KNOWN) : 0;
+    if (!is_wanted(finding->guards, call.number))
+        return 0;
+    return add_site(finding, &call, call.number == RT_SIGRETURN ? TL_GUARD_RETURN : TL_GUARD_KNOWN);
 }
 
 /* The first bytes 0f 05 of a segment at or behind `at`, or `size`. Found sixteen at a time: libc has two million. */
@@ -359,7 +390,7 @@ void tl_guards_free(struct tl_guards *guards)
 enum tl_why tl_guards_missing(const struct tl_site *sites, size_t count, uint64_t *addr)
 {
     for (size_t i = 0; i < count; i++)
-        if (sites[i].guard && sites[i].why != TL_WHY_NONE) {
+        if (sites[i].guard && sites[i].guard != TL_GUARD_RETURN && sites[i].why != TL_WHY_NONE) {
             *addr = sites[i].addr;
             return (enum tl_why)sites[i].why;
         }

@@ -11,6 +11,9 @@
  * done elsewhere too, where the few pages that the jump on a system call may come down on are all taken: see
  * tl_guards_retreat.
  *
+ * One guard may be missing: rt_sigreturn's. The broker knows by its tables who returns past one, and what it then has
+ * to do without (src/hit/broker.h).
+ *
  * Looked at are the executable segments of files. Code that a program makes itself (a JIT's) is not. For one thread at
  * a time, as symbol.h wants it; not for signal handlers.
  */
@@ -44,8 +47,8 @@ int tl_guards_find(const struct tl_modules *modules, int (*read)(void *host, uin
                    void *host, struct tl_guards *guards);
 void tl_guards_free(struct tl_guards *guards); /* a zeroed one is allowed */
 
-/* After tl_plan_build with tactics that jump only: whether every guard among the sites is in place. TL_WHY_NONE, or why
- * one is not, and its address. Without all of them no int3 may be armed. */
+/* After tl_plan_build with tactics that jump only: whether every guard among the sites is in place that has to be.
+ * TL_WHY_NONE, or why one is not, and its address. Without all of these no int3 may be armed. */
 enum tl_why tl_guards_missing(const struct tl_site *sites, size_t count, uint64_t *addr);
 
 /* Likewise: those that are not in place go to the instruction in front, where there is one. Whether any did; then the

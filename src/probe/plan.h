@@ -34,7 +34,8 @@ enum tl_site_mode {
 enum tl_site_guard {
     TL_GUARD_NONE,
     TL_GUARD_ASK,  /* its number is not known beforehand */
-    TL_GUARD_KNOWN /* it is known, and of interest */
+    TL_GUARD_KNOWN, /* it is known, and of interest */
+    TL_GUARD_RETURN /* it is rt_sigreturn: the guard may be missing */
 };
 
 /* One place to probe, in; and what became of it, out. */

@@ -21,7 +21,7 @@ static struct tl_guard_hook guard_for(const struct tl_site *site, const struct t
                                       const struct tl_guard_hook *guard)
 {
     struct tl_guard_hook hook = {.next = insn->addr + insn->length, .length = insn->length};
-    hook.known = site->guard == TL_GUARD_KNOWN;
+    hook.known = site->guard != TL_GUARD_ASK;
     if (guard) {
         hook.routine = guard->routine;
         hook.context = guard->context;

@@ -12,6 +12,7 @@ enum { PART_TRAPS = 2, PART_MARKS = TL_STRETCHES_MAX * TL_COPY_MARKS };
 
 struct tl_traps_part {
     unsigned trap_count, range_count, mark_count;
+    uint64_t sigreturn; /* the system call that the site guards, if it is rt_sigreturn; or 0 */
     struct tl_trap traps[PART_TRAPS];
     struct tl_trap_range ranges[TL_STRETCHES_MAX]; /* first_mark counts within the part */
     struct tl_mark marks[];
@@ -50,6 +51,7 @@ int tl_traps_part_make(const struct tl_site *site, uint32_t index, struct tl_tra
     if (!part)
         return -ENOMEM;
     add_traps(part, site, index);
+    part->sigreturn = site->guard == TL_GUARD_RETURN ? site->addr + site->guard_at : 0;
     for (unsigned i = 0; i < count; i++) {
         const struct tl_stretch *stretch = &stretches[i];
         part->ranges[part->range_count++] = (struct tl_trap_range){.start = stretch->start,
@@ -94,6 +96,12 @@ static int by_range(const void *left, const void *right)
     return a->start < b->start ? -1 : a->start > b->start;
 }
 
+static int by_number(const void *left, const void *right)
+{
+    const uint64_t *a = left, *b = right;
+    return *a < *b ? -1 : *a > *b;
+}
+
 static int by_memory(const void *left, const void *right)
 {
     const struct tl_trap_memory *a = left, *b = right;
@@ -115,6 +123,11 @@ static struct tl_mark *marks_of(struct tl_broker_tables *tables)
     return (struct tl_mark *)((uint8_t *)tables + tables->marks);
 }
 
+static uint64_t *returns_of(struct tl_broker_tables *tables)
+{
+    return (uint64_t *)((uint8_t *)tables + tables->returns);
+}
+
 static struct tl_trap_memory *memory_of(struct tl_broker_tables *tables)
 {
     return (struct tl_trap_memory *)((uint8_t *)tables + tables->memory);
@@ -128,12 +141,14 @@ static struct tl_broker_tables *lay_out(const struct tl_traps_part *const *parts
         head.trap_count += parts[i]->trap_count;
         head.range_count += parts[i]->range_count;
         head.mark_count += parts[i]->mark_count;
+        head.return_count += parts[i]->sigreturn != 0;
     }
     head.traps = sizeof head;
     head.ranges = head.traps + head.trap_count * sizeof(struct tl_trap);
     head.marks = head.ranges + head.range_count * sizeof(struct tl_trap_range);
     head.memory = head.marks + head.mark_count * sizeof(struct tl_mark);
-    head.size = head.memory + memory_count * sizeof(struct tl_trap_memory);
+    head.returns = head.memory + memory_count * sizeof(struct tl_trap_memory);
+    head.size = head.returns + head.return_count * sizeof(uint64_t);
     struct tl_broker_tables *tables = calloc(1, head.size);
     if (tables)
         *tables = head;
@@ -190,6 +205,7 @@ static void copy_parts(struct tl_broker_tables *tables, const struct tl_traps_pa
     struct tl_trap *traps = traps_of(tables);
     struct tl_trap_range *ranges = ranges_of(tables);
     struct tl_mark *marks = marks_of(tables);
+    uint64_t *returns = returns_of(tables);
     uint32_t first_mark = 0;
     for (size_t i = 0; i < count; i++) {
         const struct tl_traps_part *part = parts[i];
@@ -198,6 +214,8 @@ static void copy_parts(struct tl_broker_tables *tables, const struct tl_traps_pa
         memcpy(marks, part->marks, part->mark_count * sizeof *marks);
         for (unsigned k = 0; k < part->range_count; k++)
             ranges[k].first_mark += first_mark;
+        if (part->sigreturn)
+            *returns++ = part->sigreturn;
         traps += part->trap_count;
         ranges += part->range_count;
         marks += part->mark_count;
@@ -235,6 +253,7 @@ int tl_traps_build(const struct tl_traps_part *const *parts, size_t count, const
     copy_parts(tables, parts, count);
     sort(traps_of(tables), tables->trap_count, sizeof(struct tl_trap), by_trap);
     sort(ranges_of(tables), tables->range_count, sizeof(struct tl_trap_range), by_range);
+    sort(returns_of(tables), tables->return_count, sizeof(uint64_t), by_number);
     merge_memory(tables, memory, memory_count);
     *image = tables;
     *size = tables->size;

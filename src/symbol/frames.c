@@ -285,6 +285,7 @@ void object_need_frames(struct tl_object *object)
         }
         if (c.bad)
             continue;
+        frame.signal = cie.signal;
         frame.entry = !cie.signal && begins_like_a_function(c);
         if (!add_frame(object, &frame))
             break;
@@ -298,4 +299,12 @@ const struct frame *object_frame_at(struct tl_object *object, uint64_t addr)
         tl_array_upto(object->frames, object->frame_count, sizeof *object->frames, offsetof(struct frame, addr), addr);
     const struct frame *frame = begun ? &object->frames[begun - 1] : NULL;
     return frame && addr - frame->addr < frame->size ? frame : NULL;
+}
+
+bool tl_object_is_signal_frame(const struct tl_object *object, uint64_t addr)
+{
+    struct tl_object *lasting = (struct tl_object *)(uintptr_t)object;
+    object_need_frames(lasting);
+    const struct frame *frame = object_frame_at(lasting, addr - 1);
+    return frame && frame->signal && addr - frame->addr < frame->size;
 }

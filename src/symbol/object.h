@@ -40,7 +40,8 @@ struct table {
 /* The range of one FDE. */
 struct frame {
     uint64_t addr, size;
-    bool entry; /* the frame state at its start is that of a function that was just called */
+    bool entry;  /* the frame state at its start is that of a function that was just called */
+    bool signal; /* it stands for what a signal has interrupted */
 };
 
 struct relocation {

@@ -77,6 +77,8 @@ int tl_object_offset_to_addr(const struct tl_object *object, uint64_t offset, bo
 int tl_object_addr_to_offset(const struct tl_object *object, uint64_t addr, uint64_t *offset);
 /* A data object (variable) by name, for @SYMBOL fetches: address and size. -ENOENT. */
 int tl_object_variable(const struct tl_object *object, const char *name, uint64_t *addr, uint64_t *size);
+/* Whether unwinders know by the file's unwind tables that a handler which returns to `addr` was called by a signal. */
+bool tl_object_is_signal_frame(const struct tl_object *object, uint64_t addr);
 /* Whether addr lies in a restartable sequence, or in the 4 bytes before an abort handler (__rseq_cs). */
 bool tl_object_in_rseq(const struct tl_object *object, uint64_t addr);
 

@@ -29,7 +29,8 @@ STATE = re.compile(r"^(?:f(?!s$)[a-z0-9]+|emms|femms|vzero\w+|v?ldmxcsr|v?stmxcs
 ENTRIES = re.compile(r"^(?:syscall|sysenter|int\d?|into|int1|hlt|in|out|ins\w|outs\w|cli|sti|iret\w?|sysret\w?|sysexit\w?)$")
 # The functions that may hold a system call, one each: on a hit, reading the program's memory, asking whether that can do
 # without, or who a thread is; the broker and the guards.
-MAY_CALL = {"copy", "tl_ask_mask", "tl_ask_process", "tl_ask_thread", "tl_kernel", "tl_broker_entry", "tl_broker_restorer", "tl_guard_drowsy"}
+MAY_CALL = {"copy", "tl_ask_mask", "tl_ask_process", "tl_ask_thread", "tl_kernel", "tl_broker_entry", "tl_broker_restorer", "tl_guard_drowsy",
+            "tl_guard_leaves"}
 # How the broker is asked for what it sees of each signal, and how a confined program ends.
 TRAPS = {("int3", "tl_ask_mask_by_trap"), ("int3", "tl_end_here")}
 # On a hit, from here on, only these may be reached.

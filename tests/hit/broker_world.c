@@ -21,6 +21,7 @@
 
 #include <cmocka.h>
 
+enum { ALL_MODES = (1 << MODE_COUNT) - 1 };
 enum { PAGE = 4096, NOTES = 4096, SITES = 32, CODE_BYTES = 4 * PAGE, FAILED = 99 };
 
 struct notes {
@@ -45,6 +46,7 @@ struct tables {
     struct tl_trap_range ranges[SITES];
     struct tl_mark marks[SITES * TL_COPY_MARKS];
     struct tl_trap_memory memory[1];
+    uint64_t returns[1];
 };
 static struct tables *tables;
 static const char *const sites[] = {site_load, site_load_own,     site_divide, site_undefined, site_plain,
@@ -198,6 +200,7 @@ static void make_tables(void)
     tables->head.ranges = offsetof(struct tables, ranges);
     tables->head.marks = offsetof(struct tables, marks);
     tables->head.memory = offsetof(struct tables, memory);
+    tables->head.returns = offsetof(struct tables, returns);
 }
 
 void broker_set_trap(uint64_t addr, uint32_t how, uint64_t to)
@@ -232,6 +235,10 @@ static void place_probes(void)
         add_site(&at, sites[i]);
     tables->memory[0] = (struct tl_trap_memory){(uint64_t)(uintptr_t)code, (uint64_t)(uintptr_t)code + CODE_BYTES};
     tables->head.memory_count = 1;
+    if (mode_now == MODE_GUARDED) { /* behind where it loads the number */
+        tables->returns[0] = (uint64_t)(uintptr_t)subject_guarded_restorer + 5;
+        tables->head.return_count = 1;
+    }
     seal();
     mprotect(code, CODE_BYTES, PROT_READ | PROT_EXEC);
 }
@@ -366,11 +373,13 @@ static void compare(enum broker_mode mode, int status, const struct notes *bare,
                  bare->last_rax, (long)bare->last_code, bare->last_addr);
 }
 
-static int check(void (*program)(void), bool place)
+static int check(void (*program)(void), unsigned modes, bool place)
 {
     static struct notes bare;
     int bare_status = 0;
     for (int mode = MODE_BARE; mode < MODE_COUNT; mode++) {
+        if (!(modes >> mode & 1))
+            continue;
         int status = broker_run((enum broker_mode)mode, program);
         if (mode == MODE_BARE) {
             bare = *notes;
@@ -384,12 +393,17 @@ static int check(void (*program)(void), bool place)
 
 int broker_check_same(void (*program)(void))
 {
-    return check(program, true);
+    return check(program, ALL_MODES, true);
 }
 
 int broker_check_same_end(void (*program)(void))
 {
-    return check(program, false);
+    return check(program, ALL_MODES, false);
+}
+
+int broker_check_same_seen(void (*program)(void))
+{
+    return check(program, 1u << MODE_BARE | 1u << MODE_GUARDED, true);
 }
 
 struct tl_sigaction broker_action(broker_handler *handler, uint64_t flags, uint64_t mask_of)

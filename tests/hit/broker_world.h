@@ -25,6 +25,8 @@ int broker_check_same(void (*program)(void));
 /* The same, but the place where the program dies may be in memory of ours: where the kernel lets it die at once, since
  * the signal is really blocked or there is no room for a frame. */
 int broker_check_same_end(void (*program)(void));
+/* The same, only as it is and with a guard on the return from handlers. */
+int broker_check_same_seen(void (*program)(void));
 /* In one mode; the child's wait status. For programs that check themselves. */
 int broker_run(enum broker_mode mode, void (*program)(void));
 

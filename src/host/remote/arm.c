@@ -13,8 +13,10 @@
  * still, or not: so its masks change behind the first store and before the second, and at whichever step the tool dies
  * the program is told what its masks are. Breakpoints come later and go sooner.
  *
- * A handler that has not returned yet has a saved mask on some stack, with which its thread goes on. Where SIGTRAP is
- * blocked in there it is let through, and the log says where; the broker is told of the handler that a thread is in.
+ * A handler that has not returned yet has a saved mask on some stack, with which its thread goes on. Where there is a
+ * guard on its return, that mask is the program's, before, while and after the broker is armed. Where there is none,
+ * and SIGTRAP is blocked in there, it is let through, and the log says where; the broker is told of the handler that a
+ * thread is in.
  */
 #include "host/remote/internal.h"
 #include "hit/blob.h"
@@ -29,11 +31,12 @@ static const uint64_t trap = TL_SIGNAL_BIT(TL_SIGTRAP);
 enum { FRAMES_MAX = 1024, CX_IN_FRAME = offsetof(struct tl_signal_frame, context.rcx) };
 _Static_assert(offsetof(struct tl_context, mask) - offsetof(struct tl_context, rcx) == 8 * TL_SAVED_MASK, "saved mask");
 
-/* Saved masks that hold SIGTRAP, and what the innermost handler of the thread being looked at goes back to. And
- * SIGTRAPs that nobody blocks, which are on their way to a handler while the target stands still: an int3 of the
- * program's own has just been met, or somebody has sent one. */
+/* Saved masks that hold SIGTRAP and are not changed on the way back by a guard, and what the innermost handler of the
+ * thread being looked at goes back to. And SIGTRAPs that nobody blocks, which are on their way to a handler while the
+ * target stands still: an int3 of the program's own has just been met, or somebody has sent one. */
 struct frames {
     struct tl_remote *r;
+    const struct tl_broker_tables *tables;
     struct coming {
         pid_t tid; /* who takes it */
         struct tl_siginfo info;
@@ -45,7 +48,16 @@ struct frames {
     } blocked[FRAMES_MAX];
     size_t count;
     uint64_t innermost, innermost_mask;
+    bool innermost_is_seen;
 };
+
+/* Whether a guard changes the saved mask around `at` on the way back. */
+static bool is_seen_to_return(struct tl_remote *r, const struct tl_broker_tables *tables, uint64_t at)
+{
+    uint64_t restorer;
+    return tables && tl_mem_read(r, at - CX_IN_FRAME, &restorer, sizeof restorer) == 0 &&
+           tl_return_is_seen(tables, restorer);
+}
 
 static bool look_at_frame(void *context, uint64_t at, const uint64_t *word)
 {
@@ -54,10 +66,14 @@ static bool look_at_frame(void *context, uint64_t at, const uint64_t *word)
     (void)word;
     if (tl_mem_read(f->r, at + 8 * TL_SAVED_MASK, &mask, sizeof mask))
         return true;
+    bool is_seen = is_seen_to_return(f->r, f->tables, at);
     if (!f->innermost) {
         f->innermost = at - CX_IN_FRAME;
         f->innermost_mask = mask;
+        f->innermost_is_seen = is_seen;
     }
+    if (is_seen)
+        return true;
     if (mask & trap) {
         f->blocked[f->count].at = at + 8 * TL_SAVED_MASK;
         f->blocked[f->count].mask = mask;
@@ -100,7 +116,8 @@ static void adopt_open(struct tl_broker *broker, const struct tl_task *task)
 
 /* The records of the threads in the broker's memory, in our copy of it. A SIGTRAP that waits for a mask to open waits
  * in there: let through, it would end the system calls that threads are in. */
-static int adopt_tasks(struct tl_remote *r, struct tl_broker *broker, struct frames *f, struct tl_error *error)
+static int adopt_tasks(struct tl_remote *r, uint64_t addr, struct tl_broker *broker, struct frames *f,
+                       struct tl_error *error)
 {
     struct tl_remote_area *areas;
     size_t area_count;
@@ -109,6 +126,8 @@ static int adopt_tasks(struct tl_remote *r, struct tl_broker *broker, struct fra
     if (!f->coming)
         return -ENOMEM;
     int result = tl_read_areas(r->pid, &areas, &area_count);
+    struct tl_broker_tables *tables = result ? NULL : tl_tables_load(r, areas, area_count, addr);
+    f->tables = tables;
     for (size_t i = 0; i < r->task_count && result == 0; i++) {
         const struct tl_task *task = &r->tasks[i];
         uint64_t mask;
@@ -135,12 +154,14 @@ static int adopt_tasks(struct tl_remote *r, struct tl_broker *broker, struct fra
             f->waiting = true;
         }
         const struct tl_remote_area *stack = tl_area_at(areas, area_count, f->innermost);
-        if (thread && stack) {
+        if (thread && stack && !f->innermost_is_seen) {
             thread->handler = f->innermost;
             thread->handler_low = stack->start;
             thread->trap_after = (f->innermost_mask & trap) != 0;
         }
     }
+    free(tables);
+    f->tables = NULL;
     free(areas);
     if (result == 0 && taker)
         note_coming(f, taker, true);
@@ -230,7 +251,7 @@ static int arm(struct tl_remote *r, uint64_t addr, struct tl_broker *broker, str
     memcpy(before, broker, sizeof *broker);
     f->r = r;
     if (result == 0)
-        result = adopt_tasks(r, broker, f, error);
+        result = adopt_tasks(r, addr, broker, f, error);
     if (result == 0)
         result = adopt_actions(r, broker, f->waiting, kernels, numbers, &count);
     if (result == 0)
@@ -246,7 +267,14 @@ static int arm(struct tl_remote *r, uint64_t addr, struct tl_broker *broker, str
     r->asleep = asleep;
     /* What waits in there is not in the kernel any more, once the actions are set. */
     size_t sooner = f->waiting ? sizeof *broker : offsetof(struct tl_broker, keys);
+    /* All actions stand there before one word says which of them are to be given back. */
+    uint64_t changed = broker->process.changed;
+    broker->process.changed = 0;
     result = write_back(r, addr, (uint8_t *)before, (uint8_t *)broker, sooner);
+    broker->process.changed = changed;
+    tl_remote_step("broker");
+    if (result == 0)
+        result = tl_mem_write(r, addr + offsetof(struct tl_broker, process.changed), &changed, sizeof changed);
     if (result == 0)
         result = tl_actions_set(r, kernels, numbers, count);
     if (result == 0)
@@ -289,14 +317,22 @@ int tl_port_arm(struct tl_remote *r, uint64_t addr, struct tl_error *error)
 /* A handler that runs with SIGTRAP blocked may be over without the broker having had to notice. */
 static bool handler_is_over(const struct tl_broker_thread *thread, uint64_t rsp)
 {
-    return !thread->exact && (rsp > thread->handler || rsp < thread->handler_low);
+    return rsp > thread->handler || rsp < thread->handler_low;
 }
+
+struct blocking {
+    struct tl_remote *r;
+    const struct tl_broker_tables *tables;
+};
 
 static bool block_in_frame(void *context, uint64_t at, const uint64_t *word)
 {
-    struct tl_remote *r = context;
+    const struct blocking *blocking = context;
+    struct tl_remote *r = blocking->r;
     uint64_t mask;
     (void)word;
+    if (is_seen_to_return(r, blocking->tables, at))
+        return true;
     at += 8 * TL_SAVED_MASK;
     if (tl_mem_read(r, at, &mask, sizeof mask) == 0 && !(mask & trap)) {
         mask |= trap;
@@ -324,11 +360,13 @@ static void unstep(struct tl_remote *r, struct tl_task *task, struct tl_broker_t
 }
 
 /* Handlers that have not returned yet go back to where SIGTRAP was not really blocked: it is to be from now on. */
-static int block_again(struct tl_remote *r, struct tl_broker *broker)
+static int block_again(struct tl_remote *r, uint64_t addr, struct tl_broker *broker)
 {
     struct tl_remote_area *areas;
     size_t area_count;
     int result = tl_read_areas(r->pid, &areas, &area_count);
+    struct tl_broker_tables *tables = result ? NULL : tl_tables_load(r, areas, area_count, addr);
+    struct blocking blocking = {r, tables};
     for (size_t i = 0; i < r->task_count && result == 0; i++) {
         struct tl_task *task = &r->tasks[i];
         struct tl_broker_thread *thread = task->outside ? NULL : tl_broker_thread(broker, task->regs.fs_base);
@@ -340,12 +378,13 @@ static int block_again(struct tl_remote *r, struct tl_broker *broker)
             thread->handler = 0;
         }
         if (thread && (thread->handler ? thread->trap_after : thread->trap_blocked))
-            tl_saved_contexts(r, areas, area_count, task, block_in_frame, r);
+            tl_saved_contexts(r, areas, area_count, task, block_in_frame, &blocking);
         if (!thread || !thread->trap_blocked || tl_get_mask(task->tid, &mask) || mask & trap)
             continue;
         tl_remote_step("thread's mask back");
         tl_set_mask(task->tid, mask | trap);
     }
+    free(tables);
     free(areas);
     return result;
 }
@@ -394,7 +433,7 @@ int tl_masks_back(struct tl_remote *r, uint64_t addr)
     struct tl_broker *broker = malloc(sizeof *broker);
     int result = broker ? tl_mem_read(r, addr, broker, sizeof *broker) : -ENOMEM;
     if (result == 0 && !(broker->flags & TL_BROKER_DORMANT))
-        result = block_again(r, broker);
+        result = block_again(r, addr, broker);
     if (result == 0)
         result = set_dormant(r, addr, &broker->flags, true);
     free(broker);

@@ -29,6 +29,7 @@
 
 /* DISARM_TRIES: where many threads change their masks all the time, few looks find all of them outside of guards. */
 enum { ARM_TRIES = 50, DISARM_TRIES = 1000, SYSCALL_BYTES = 2 };
+enum { PASSING_WORDS = 64, PASS_BYTES = 64 };
 
 static const uint64_t trap_bit = TL_SIGNAL_BIT(TL_SIGTRAP);
 
@@ -324,13 +325,28 @@ static bool is_in_guard(const struct tl_self *self, const struct tl_world_task *
            returns_to_guard(self, words, tl_peek(task->regs.rsp, words, sizeof words) / 8);
 }
 
+/* On the way to a handler, or back from one, in the broker's code for that: soon over. */
+static bool is_passing(const struct tl_self *self, const struct tl_world_task *task)
+{
+    uint64_t words[PASSING_WORDS], rip = task->regs.rip;
+    const uint64_t pass = (uint64_t)tl_broker_pass, leaves = (uint64_t)tl_guard_leaves;
+    if (rip - pass < PASS_BYTES || rip - leaves <= (uint64_t)tl_guard_has_left - leaves)
+        return true;
+    size_t count = tl_is_own(self, rip) ? tl_peek(task->regs.rsp, words, sizeof words) / 8 : 0;
+    for (size_t i = 0; i < count; i++) {
+        if (words[i] == (uint64_t)tl_broker_passed)
+            return true;
+    }
+    return false;
+}
+
 /* A thread that stands in a guard goes to where it would be without: 0; -EAGAIN: it has to run on first. */
 static long move_out(struct tl_self *self, struct tl_world *world, const struct tl_world_task *task)
 {
     struct user_regs_struct regs = task->regs;
     if (regs.rip == (uint64_t)tl_guard_asleep)
         return wake(world, task);
-    if (tl_comes_to_broker(self, world, task) || is_in_guard(self, task))
+    if (tl_comes_to_broker(self, world, task) || is_in_guard(self, task) || is_passing(self, task))
         return -EAGAIN;
     for (const struct tl_guarding *g = self->guarding; g; g = g->next) {
         uint64_t original;

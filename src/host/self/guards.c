@@ -115,8 +115,10 @@ static int describe(struct tl_guarding *g, struct tl_error *error)
         memcpy(patch->expect, p->writes[i].old_bytes, patch->length);
         memcpy(patch->bytes, p->writes[i].new_bytes, patch->length);
     }
-    for (size_t i = 0; i < g->guards.count && result == 0; i++)
-        result = tl_traps_part_make(&g->guards.sites[i], (uint32_t)i, &g->parts[i]);
+    for (size_t i = 0; i < g->guards.count && result == 0; i++) {
+        if (g->guards.sites[i].why == TL_WHY_NONE)
+            result = tl_traps_part_make(&g->guards.sites[i], (uint32_t)i, &g->parts[i]);
+    }
     return result ? tl_fail(error, result, "out of memory") : 0;
 }
 
