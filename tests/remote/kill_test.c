@@ -13,12 +13,15 @@
 #include <unistd.h>
 
 static unsigned steps_left;
+static pid_t to_be_sent; /* a signal, before the tool dies at a step of a batch; 0: nobody */
 
 static void count_down(const char *name)
 {
-    (void)name;
-    if (steps_left-- == 0)
-        raise(SIGKILL);
+    if (steps_left-- > 0)
+        return;
+    if (to_be_sent && strncmp(name, "batch", 5) == 0)
+        kill(to_be_sent, SIGUSR1);
+    raise(SIGKILL);
 }
 
 static void place_and_take_out(struct tl_remote *r, uint64_t addr)
@@ -139,12 +142,35 @@ static void breakpoints_in_a_static_program(void **state)
     at_every_step("worker-static", "1", true);
 }
 
+/* In the middle of a batch a thread has registers of ours: where its stack pointer is there has to be room for what the
+ * program does on a signal. */
+static void a_signal_while_the_tool_dies(void **state)
+{
+    struct target t;
+    unsigned step = 0;
+    (void)state;
+    target_start(&t, ARGV(program("roomy")));
+    target_baseline(&t);
+    to_be_sent = t.pid;
+    for (; life_with_death(&t, false, step); step++) {
+        assert_goes_on(&t);
+        tl_remote_close(open_target(&t));
+        assert_goes_on(&t);
+        assert_as_before(&t);
+    }
+    to_be_sent = 0;
+    print_message("             %llu signals came\n", (unsigned long long)t.progress->value);
+    assert_true(t.progress->value > 5);
+    target_end(&t);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_program_with_threads),     cmocka_unit_test(a_static_program),
-        cmocka_unit_test(a_program_without_a_libc),   cmocka_unit_test(a_go_program),
-        cmocka_unit_test(breakpoints_and_the_broker), cmocka_unit_test(breakpoints_in_a_static_program),
+        cmocka_unit_test(a_program_with_threads),       cmocka_unit_test(a_static_program),
+        cmocka_unit_test(a_program_without_a_libc),     cmocka_unit_test(a_go_program),
+        cmocka_unit_test(breakpoints_and_the_broker),   cmocka_unit_test(breakpoints_in_a_static_program),
+        cmocka_unit_test(a_signal_while_the_tool_dies),
     };
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);

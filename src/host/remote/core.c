@@ -25,7 +25,7 @@
 enum { MEMFD_NOEXEC_SEAL = 8 };
 
 /* What runner.S has as numbers. */
-_Static_assert(TL_CORE_CALLS - TL_CORE_DATA == 20480 && TL_CORE_FRAME - TL_CORE_DATA == 4096, "core");
+_Static_assert(TL_CORE_CALLS - TL_CORE_DATA == 86016 && TL_CORE_FRAME - TL_CORE_DATA == 69632, "core");
 _Static_assert(offsetof(struct tl_runner, count) == 8 && offsetof(struct tl_runner, stop_on_error) == 16 &&
                    offsetof(struct tl_runner, done) == 20 && offsetof(struct tl_runner, leave) == 24 &&
                    offsetof(struct tl_runner, turns) == 28 && offsetof(struct tl_runner, nap) == 32 &&

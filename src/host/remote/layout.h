@@ -92,7 +92,8 @@ struct tl_log {
 
 enum {
     TL_CORE_DATA = 4096,                                     /* tl_core_page */
-    TL_CORE_FRAME = 8192,                                    /* one signal frame */
+    TL_CORE_STACK = 65536,                                   /* for a signal that comes while the tool dies */
+    TL_CORE_FRAME = 8192 + TL_CORE_STACK,                    /* one signal frame; a batch's stack pointer is here */
     TL_CORE_CALLS = TL_CORE_FRAME + 16384,                   /* TL_BATCH_MAX slots */
     TL_CORE_SCRATCH = TL_CORE_CALLS + TL_BATCH_MAX / 2 * 64, /* where no more than half of the slots are used */
     TL_CORE_LOG = TL_CORE_CALLS + TL_BATCH_MAX * 64,         /* the first log */

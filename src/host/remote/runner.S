@@ -9,8 +9,8 @@
  * interrupted for this. Then they go on by themselves.
  */
 #define DATA (tl_runner_code + 4096)
-#define FRAME 4096  /* from DATA on: TL_CORE_FRAME */
-#define CALLS 20480 /* TL_CORE_CALLS */
+#define FRAME 69632 /* from DATA on: TL_CORE_FRAME */
+#define CALLS 86016 /* TL_CORE_CALLS */
 /* struct tl_runner */
 #define NEXT 0
 #define COUNT 8
