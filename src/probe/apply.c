@@ -227,17 +227,25 @@ static void pause_ms(unsigned ms)
     nanosleep(&time, NULL);
 }
 
+/* Another tracer's turn may pass, or has just passed (EPERM), as a busy machine's moment does: another tool that only
+ * looks whether the program is free. */
+static bool may_pass(int error)
+{
+    return error == -EBUSY || error == -EPERM;
+}
+
 /* Nobody stays for long between a guard's jump and its system call, unless a signal handler does that came there. */
 static int place_patiently(struct tl_applied *applied, const struct tl_runtime *runtime)
 {
     const struct tl_port *port = applied->port;
     for (unsigned tries = 0;; tries++) {
         int error = port->stop(port->host);
-        if (error)
-            return error;
-        error = place(applied, runtime);
-        port->resume(port->host);
-        if (error != -EAGAIN)
+        bool is_stopped = error == 0;
+        if (is_stopped) {
+            error = place(applied, runtime);
+            port->resume(port->host);
+        }
+        if (is_stopped ? error != -EAGAIN : !may_pass(error) || tries == ARM_TRIES)
             return error;
         if (tries == ARM_TRIES)
             return -ENOSYS;
@@ -351,8 +359,8 @@ static int try_to_remove(struct tl_applied *applied)
     const struct tl_port *port = applied->port;
     static const struct tl_gate closed;
     int error = port->stop(port->host);
-    if (error) /* another tracer's turn may pass, or has just passed (EPERM), as a busy machine's moment does */
-        return error == -EBUSY || error == -EPERM ? -EAGAIN : error;
+    if (error)
+        return may_pass(error) ? -EAGAIN : error;
     error = restore_text(applied, applied->late_count);
     if (!error || error == -EBUSY) {
         int gates = set_gates(applied, &closed);
