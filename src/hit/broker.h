@@ -151,8 +151,7 @@ struct tl_broker_thread {
     uint32_t wake;    /* … and is to end: one is pending */
     uint32_t pending; /* `info` is a SIGTRAP that is pending for this thread */
     uint32_t kick;    /* the frame at `handler` has been given TF, so that its end is noticed: see broker_pending.c */
-    uint64_t
-        handler; /* frame of the program's handler that runs with SIGTRAP blocked and whose end no guard tells, or 0 */
+    uint64_t handler; /* frame of the handler that runs with SIGTRAP blocked and whose end no guard tells, or 0 */
     uint64_t handler_low; /* its stack ends here: with rsp below this the handler is over */
     uint64_t step;        /* the slot whose instruction is being stepped, or 0 */
     uint64_t step_flags;  /* TL_FLAG_TRAP if the program steps itself */

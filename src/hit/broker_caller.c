@@ -131,46 +131,44 @@ static __attribute__((noinline)) struct tl_broker_child *make_child(struct tl_br
     return NULL;
 }
 
-void tl_caller_find(struct tl_caller *caller, struct tl_broker *broker)
+/* A thread of the process itself. */
+static void take_own(struct tl_caller *caller, struct tl_broker *broker)
 {
-    caller->broker = broker;
-    caller->process = &broker->process;
-    caller->is_child = caller->is_stranger = false;
-    /* A confined process that may not ask is itself; or a vfork child of its own, which is taken for it. */
-    bool may_ask = tl_may(broker, TL_OWN_GETPID);
-    caller->pid = may_ask ? (uint32_t)tl_kernel(TL_SYS_GETPID, 0, 0, 0, 0, 0, 0) : 0;
-    if (!__atomic_load_n((const uint64_t *)broker->marker, __ATOMIC_ACQUIRE))
-        adopt_copy(broker, caller->pid);
-    if (!may_ask)
-        caller->pid = broker->process.pid;
-    if (caller->pid != broker->process.pid) {
-        struct tl_broker_child *child = child_of(broker, caller->pid);
-        caller->is_child = true;
-        if (!child)
-            child = make_child(broker, caller->pid);
-        if (child) {
-            caller->process = &child->process;
-            caller->thread = &child->thread;
-            return;
-        }
-        caller->thread = NULL;
-        caller->is_stranger = true;
-        return;
-    }
-    caller->thread = broker->flags & TL_BROKER_DORMANT ? NULL : tl_thread_claim(broker, tl_caller_fs_base(broker));
-}
-
-void tl_caller_find_quickly(struct tl_caller *caller, struct tl_broker *broker)
-{
-    if (broker->shared || !__atomic_load_n((const uint64_t *)broker->marker, __ATOMIC_ACQUIRE)) {
-        tl_caller_find(caller, broker);
-        return;
-    }
     caller->broker = broker;
     caller->process = &broker->process;
     caller->is_child = caller->is_stranger = false;
     caller->pid = broker->process.pid;
     caller->thread = broker->flags & TL_BROKER_DORMANT ? NULL : tl_thread_claim(broker, tl_caller_fs_base(broker));
+}
+
+void tl_caller_find(struct tl_caller *caller, struct tl_broker *broker)
+{
+    /* A confined process that may not ask is itself; or a vfork child of its own, which is taken for it. */
+    bool may_ask = tl_may(broker, TL_OWN_GETPID);
+    uint32_t pid = may_ask ? (uint32_t)tl_kernel(TL_SYS_GETPID, 0, 0, 0, 0, 0, 0) : 0;
+    if (!__atomic_load_n((const uint64_t *)broker->marker, __ATOMIC_ACQUIRE))
+        adopt_copy(broker, pid);
+    if (!may_ask || pid == broker->process.pid) {
+        take_own(caller, broker);
+        return;
+    }
+    struct tl_broker_child *child = child_of(broker, pid);
+    if (!child)
+        child = make_child(broker, pid);
+    caller->broker = broker;
+    caller->process = child ? &child->process : &broker->process;
+    caller->thread = child ? &child->thread : NULL;
+    caller->pid = pid;
+    caller->is_child = true;
+    caller->is_stranger = !child;
+}
+
+void tl_caller_find_quickly(struct tl_caller *caller, struct tl_broker *broker)
+{
+    if (broker->shared || !__atomic_load_n((const uint64_t *)broker->marker, __ATOMIC_ACQUIRE))
+        tl_caller_find(caller, broker);
+    else
+        take_own(caller, broker);
 }
 
 void tl_thread_settle(struct tl_broker_thread *thread, uint64_t rsp)

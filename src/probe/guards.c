@@ -24,8 +24,6 @@
 #include "probe/site.h"
 
 enum { PARTS_MAX = 8, PAGE = 4096, RT_SIGRETURN = 15 };
-/* mov $15, %rax */
-static const uint8_t load_number[] = {0x48, 0xc7, 0xc0, RT_SIGRETURN, 0, 0, 0};
 
 /* X(number, word): calls that change or use dispositions, masks, or pending signals, and those that make or end what
  * has them. */
@@ -274,14 +272,14 @@ static int find_call(struct finding *finding, uint64_t addr, struct tl_system_ca
 static bool is_restorer(const struct finding *finding, uint64_t addr)
 {
     size_t available;
-    const uint8_t *bytes = tl_object_text(finding->module->object, addr - sizeof load_number, &available);
-    return bytes && available > sizeof load_number && !memcmp(bytes, load_number, sizeof load_number);
+    const uint8_t *bytes = tl_object_text(finding->module->object, addr - TL_RESTORER_CALL, &available);
+    return bytes && tl_is_signal_restorer(bytes, available);
 }
 
 static int look_at_restorer(struct finding *finding, uint64_t addr)
 {
     const struct tl_system_call call = {
-        .addr = addr, .number = RT_SIGRETURN, .known = true, .entered = addr - sizeof load_number};
+        .addr = addr, .number = RT_SIGRETURN, .known = true, .entered = addr - TL_RESTORER_CALL};
     finding->guards->seen++;
     if (!tl_object_is_signal_frame(finding->module->object, call.entered))
         return 0;

@@ -33,7 +33,7 @@ enum tl_site_mode {
 /* The instruction is a system call that is to be guarded (guards.h): tl_plan_options.guard says by whom. */
 enum tl_site_guard {
     TL_GUARD_NONE,
-    TL_GUARD_ASK,  /* its number is not known beforehand */
+    TL_GUARD_ASK,   /* its number is not known beforehand */
     TL_GUARD_KNOWN, /* it is known, and of interest */
     TL_GUARD_RETURN /* it is rt_sigreturn: the guard may be missing */
 };

@@ -12,8 +12,11 @@
 
 enum { JUMP_BYTES = 5, BREAKPOINT = 0xcc };
 
-/* What the kernel's signal return looks like; unwinders recognise it by these bytes, if by nothing else (guards.c). */
-static const uint8_t signal_restorer[] = {0x48, 0xc7, 0xc0, 0x0f, 0x00, 0x00, 0x00, 0x0f, 0x05};
+bool tl_is_signal_restorer(const uint8_t *text, size_t available)
+{
+    static const uint8_t restorer[TL_RESTORER_CALL + 2] = {0x48, 0xc7, 0xc0, 0x0f, 0x00, 0x00, 0x00, 0x0f, 0x05};
+    return available >= sizeof restorer && !memcmp(text, restorer, sizeof restorer);
+}
 
 /* Code that runs without a stack under it: a hook would write where nothing is mapped. musl ends a detached thread so.
  */
@@ -56,8 +59,7 @@ enum tl_why tl_site_inspect(const struct tl_module *module, const struct tl_func
         return TL_WHY_UNDECODABLE;
     if (tl_object_in_rseq(object, file_addr))
         return TL_WHY_RSEQ;
-    if (site->guard != TL_GUARD_RETURN && available >= sizeof signal_restorer &&
-        !memcmp(file, signal_restorer, sizeof signal_restorer))
+    if (site->guard != TL_GUARD_RETURN && tl_is_signal_restorer(file, available))
         return TL_WHY_RESTORER;
     if (is_stackless(function))
         return TL_WHY_NO_STACK;

@@ -18,4 +18,9 @@ typedef size_t tl_site_text(void *context, uint64_t addr, uint8_t *bytes, size_t
 enum tl_why tl_site_inspect(const struct tl_module *module, const struct tl_function *function, tl_site_text *text,
                             void *context, struct tl_site *site);
 
+/* Whether code begins as C libraries' returns from signals do: `mov $15, %rax`, and the system call, so many bytes
+ * behind the beginning. Unwinders know it by these bytes, if by nothing else (guards.c). */
+enum { TL_RESTORER_CALL = 7 };
+bool tl_is_signal_restorer(const uint8_t *text, size_t available);
+
 #endif

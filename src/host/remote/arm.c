@@ -432,10 +432,11 @@ int tl_masks_back(struct tl_remote *r, uint64_t addr)
 {
     struct tl_broker *broker = malloc(sizeof *broker);
     int result = broker ? tl_mem_read(r, addr, broker, sizeof *broker) : -ENOMEM;
-    if (result == 0 && !(broker->flags & TL_BROKER_DORMANT))
+    if (result == 0 && !(broker->flags & TL_BROKER_DORMANT)) {
         result = block_again(r, addr, broker);
-    if (result == 0)
-        result = set_dormant(r, addr, &broker->flags, true);
+        if (result == 0)
+            result = set_dormant(r, addr, &broker->flags, true);
+    }
     free(broker);
     return result;
 }

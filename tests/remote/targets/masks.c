@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "five_bytes.h"
 #include "progress.h"
 
 __asm__(".pushsection .text\n"
@@ -21,16 +22,9 @@ __asm__(".pushsection .text\n"
         "    syscall\n"
         "    ret\n"
         ".size own_call, . - own_call\n"
-        ".globl five_bytes\n"
-        ".type five_bytes, @function\n"
-        "five_bytes:\n"
-        "    mov $0x12345678, %eax\n"
-        "    ret\n"
-        ".size five_bytes, . - five_bytes\n"
         ".popsection\n");
 extern const char own_number[];
 long own_call(int how, const uint64_t *set, uint64_t *old, long size);
-unsigned five_bytes(void);
 
 static struct progress *p;
 

@@ -16,17 +16,8 @@
 #include <execinfo.h>
 #endif
 
+#include "five_bytes.h"
 #include "progress.h"
-
-__asm__(".pushsection .text\n"
-        ".globl five_bytes\n"
-        ".type five_bytes, @function\n"
-        "five_bytes:\n"
-        "    mov $0x12345678, %eax\n"
-        "    ret\n"
-        ".size five_bytes, . - five_bytes\n"
-        ".popsection\n");
-unsigned five_bytes(void);
 
 static struct progress *p;
 static int plain;

@@ -8,17 +8,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "five_bytes.h"
 #include "progress.h"
-
-unsigned five_bytes(void);
-__asm__(".pushsection .text\n"
-        ".globl five_bytes\n"
-        ".type five_bytes, @function\n"
-        "five_bytes:\n"
-        "    mov $0x12345678, %eax\n"
-        "    ret\n"
-        ".size five_bytes, . - five_bytes\n"
-        ".popsection\n");
 
 static uint64_t state;
 static uint64_t some(void)
